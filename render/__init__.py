@@ -1,0 +1,24 @@
+"""Pixels from fields: samplers, volume rendering, methods, the trainer and the program."""
+
+import importlib
+
+__version__ = "0.1.0"
+
+# Resolved on first use, so that `import render` costs nothing.
+_LAZY = {
+    "load": "render.run:load",
+    "train": "render.trainer:train",
+}
+
+__all__ = ["__version__", "load", "train"]  # noqa: F822
+
+
+def __getattr__(name: str):
+    if name not in _LAZY:
+        raise AttributeError(f"module 'render' has no attribute {name!r}")
+    module, attribute = _LAZY[name].split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,72 @@
+"""Fixtures for all tests, and the rule about skips: only causes named here are allowed."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+# A test may skip for these reasons only; `pytest.skip` with any other text fails the run.
+ALLOWED_SKIPS = (
+    "no GPU",
+    "the processor lacks",  # "... avx512", "... amx"
+    "RENDER_TEST_DATA is not set",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seed", type=int, default=0, help="seed of the random inputs")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "device" in metafunc.fixturenames:
+        devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+        metafunc.parametrize("device", [torch.device(name) for name in devices], ids=devices)
+    if "dtype" in metafunc.fixturenames:
+        metafunc.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+
+
+@pytest.fixture
+def seed(pytestconfig: pytest.Config) -> int:
+    """Seed of a test's random inputs (`pytest --seed N` tries another)."""
+    return pytestconfig.getoption("--seed")
+
+
+@pytest.fixture
+def generator(seed: int) -> torch.Generator:
+    """A seeded generator on the CPU."""
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """Folder of public captures, named by RENDER_TEST_DATA; skips where it is not set."""
+    folder = os.environ.get("RENDER_TEST_DATA")
+    if not folder:
+        pytest.skip("RENDER_TEST_DATA is not set")
+    return Path(folder)
+
+
+def _cause(report: pytest.TestReport) -> str:
+    return report.longrepr[2].removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else ""
+
+
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    """Count the skips by cause, and say which are not allowed."""
+    causes: dict[str, int] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        causes[_cause(report)] = causes.get(_cause(report), 0) + 1
+    for cause, count in sorted(causes.items()):
+        allowed = cause.startswith(ALLOWED_SKIPS)
+        terminalreporter.write_line(f"skipped {count}: {cause}" + ("" if allowed else "  <- NOT ALLOWED"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A skip of another kind fails the run: a test that silently never runs proves nothing."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or exitstatus != pytest.ExitCode.OK:
+        return
+    skipped = reporter.stats.get("skipped", [])
+    if any(not _cause(report).startswith(ALLOWED_SKIPS) for report in skipped):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
