@@ -164,7 +164,7 @@ class PlatformWheel(bdist_wheel):
     """py3-none-<platform>: the kernels know nothing of Python; py3-none-any where none was built."""
 
     def get_tag(self) -> tuple[str, str, str]:
-        built = any(Path(folder).rglob("_cpu_*.so") for folder in (self.bdist_dir, "fields/kernels"))
+        built = any(Path(self.bdist_dir).rglob("_cpu_*.so"))
         return "py3", "none", super().get_tag()[2] if built else "any"
 
 
