@@ -1,0 +1,304 @@
+"""The training loop: clock, schedule, checkpoints, log, and a guard against losses that are not finite.
+
+It never learns which method runs. Where a training stands is told in [0, 1] (`schedule`): by steps, so that
+the same seed gives the same bits, or by the clock, so that a budget is spent to its end.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from render import checkpoint, run
+from render.checkpoint import Checkpoint, NotFiniteError
+from render.methods import method as method_class
+from render.run import Run, RunConfig
+from render.settings import nearest, typed_settings
+from scenes import formats
+from scenes.pixels import PixelSource
+from scenes.scene import Scene
+
+SAVE_SECONDS = 60.0
+REPORT_SECONDS = 0.25
+LOG_SECONDS = 1.0
+ROLLBACKS = 3
+
+
+class TrainingError(RuntimeError):
+    """The training cannot go on; the message says why and what to change."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where a training stands. Rates and means are over the steps since the report before."""
+
+    step: int
+    schedule: float  # share of the training that is done
+    elapsed: float  # seconds of training, saves and earlier starts included
+    remaining: float  # seconds, estimated
+    loss: float
+    psnr: float  # dB, of the training batch
+    rays_per_second: float
+    samples_per_second: float
+    note: str | None = None  # what happened, for people
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long to train: a number of steps, or seconds of wall-clock time."""
+
+    steps: int | None = None
+    budget: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.budget is None):
+            raise ValueError(f"a training has steps or a budget, not {self.steps} steps and {self.budget} s")
+        length = self.budget if self.steps is None else self.steps
+        if not 0 < length < math.inf:
+            raise ValueError(f"a training needs a length above 0, got {length}")
+
+    def schedule(self, step: int, elapsed: float) -> float:
+        """Share of the training that is done, in [0, 1]."""
+        return min(step / self.steps if self.steps else elapsed / self.budget, 1.0)
+
+
+class Training:
+    """One training. Iterating trains and yields reports; after the last one the run is saved.
+
+    Args:
+        model: see `render/methods/base.py`.
+        began: `time.perf_counter()` when the training's clock started (building the model counts).
+        home: where to save; None keeps everything in memory.
+        resume: the checkpoint to go on from.
+        stop: asked after every step; True saves and ends early.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        pixels: PixelSource,
+        length: Length,
+        *,
+        seed: int = 0,
+        began: float | None = None,
+        home: Run | None = None,
+        resume: Checkpoint | None = None,
+        checkpoint_every: int | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.model, self.pixels, self.length, self.home = model, pixels, length, home
+        self.checkpoint_every, self.stop = checkpoint_every, stop
+        self.generator = torch.Generator().manual_seed(seed)
+        self.began = time.perf_counter() if began is None else began
+        self.earlier = resume.elapsed if resume else 0.0
+        self.step, self.rollbacks, self.saved_step, self.saved_at = 0, 0, -1, self.earlier
+        if resume:
+            self._restore(resume)
+            self.saved_step = resume.step
+        self.start = None if resume else self._snapshot(copy=True)
+        self.meter = Meter(self.step, self.elapsed)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training so far, those before a resume included."""
+        return self.earlier + time.perf_counter() - self.began
+
+    @property
+    def schedule(self) -> float:
+        return self.length.schedule(self.step, self.elapsed)
+
+    @property
+    def finished(self) -> bool:
+        return self.schedule >= 1.0
+
+    def __iter__(self) -> Iterator[Report]:
+        logged = self.elapsed
+        while not self.finished and not self.stop():
+            values = self.model.step(self.pixels, self.schedule, self.generator)
+            self.step += 1
+            note = self._guard(values)
+            if note is None:
+                self.meter.add(values)
+                note = self.save() if self._save_is_due() else None
+            if note or self.finished or self.meter.age(self.elapsed) >= REPORT_SECONDS or self.step == 1:
+                report = self.meter.report(self, note)
+                if self.home and (self.finished or self.elapsed - logged >= LOG_SECONDS):
+                    self.home.log(asdict(report))
+                    logged = self.elapsed
+                yield report
+        if self.step != self.saved_step:
+            note = self.save()
+            if note:  # the last parameters were not finite: train the missing steps again
+                yield from self
+
+    def save(self) -> str | None:
+        """Write a checkpoint. Returns what had to be done instead, if the parameters are not finite."""
+        if self.home:
+            try:
+                checkpoint.save(self.home.checkpoints, self._snapshot())
+            except NotFiniteError as error:
+                return self._roll_back(str(error))
+            self.start = None  # the rollback has something better now
+        self.saved_step, self.saved_at = self.step, self.elapsed
+        return None
+
+    def _save_is_due(self) -> bool:
+        if self.finished or self.home is None:
+            return False  # the end saves
+        if self.checkpoint_every:
+            return self.step % self.checkpoint_every == 0
+        return self.elapsed - self.saved_at >= SAVE_SECONDS
+
+    def _guard(self, values: dict[str, float]) -> str | None:
+        if math.isfinite(values["loss"]):
+            return None
+        return self._roll_back(f"the loss of step {self.step} is {values['loss']}")
+
+    def _roll_back(self, cause: str) -> str:
+        """Back to the last checkpoint, with other random numbers: the same ones would end the same way."""
+        self.rollbacks += 1
+        if self.rollbacks > ROLLBACKS:
+            raise TrainingError(
+                f"{cause}, after {ROLLBACKS} rollbacks; the method's settings do not suit this scene: "
+                "try a lower learning rate (--set learning_rate=...)"
+            )
+        seed, rollbacks = self.generator.initial_seed(), self.rollbacks
+        found = self.start
+        if found is None:
+            found = checkpoint.load_latest(self.home.checkpoints, warn=lambda message: None)
+        self._restore(found)
+        self.rollbacks = rollbacks
+        self.generator.manual_seed(seed + 1)
+        return f"{cause}; back at step {self.step} with other random numbers ({rollbacks} of {ROLLBACKS})"
+
+    def _snapshot(self, copy: bool = False) -> Checkpoint:
+        tensors = self.model.state()
+        tensors = {name: value.clone() for name, value in tensors.items()} if copy else tensors
+        return Checkpoint(self.step, self.elapsed, tensors, self.generator.get_state(), self.rollbacks)
+
+    def _restore(self, found: Checkpoint) -> None:
+        self.model.load_state(found.tensors)
+        self.generator.set_state(found.generator)
+        self.step, self.rollbacks = found.step, found.rollbacks
+
+
+class Meter:
+    """Means and rates between two reports."""
+
+    def __init__(self, step: int, elapsed: float) -> None:
+        self.first = (step, elapsed)
+        self._reset(elapsed)
+
+    def _reset(self, elapsed: float) -> None:
+        self.since = elapsed
+        self.sums = dict.fromkeys(("steps", "loss", "psnr", "rays", "samples"), 0.0)
+
+    def add(self, values: dict[str, float]) -> None:
+        self.sums["steps"] += 1
+        for name in ("loss", "psnr", "rays", "samples"):
+            self.sums[name] += values[name]
+
+    def age(self, elapsed: float) -> float:
+        return elapsed - self.since
+
+    def report(self, training: Training, note: str | None) -> Report:
+        elapsed = training.elapsed
+        seconds, steps = max(elapsed - self.since, 1e-9), self.sums["steps"] or math.nan
+        report = Report(
+            step=training.step,
+            schedule=training.schedule,
+            elapsed=elapsed,
+            remaining=self._remaining(training, elapsed),
+            loss=self.sums["loss"] / steps,
+            psnr=self.sums["psnr"] / steps,
+            rays_per_second=self.sums["rays"] / seconds,
+            samples_per_second=self.sums["samples"] / seconds,
+            note=note,
+        )
+        self._reset(elapsed)
+        return report
+
+    def _remaining(self, training: Training, elapsed: float) -> float:
+        if training.length.budget:
+            return max(training.length.budget - elapsed, 0.0)
+        step, began = self.first
+        done = max(training.step - step, 1)
+        return (training.length.steps - training.step) * (elapsed - began) / done
+
+
+def plan(
+    name: str, settings: dict[str, Any], preset: str | None, steps: int | None, budget: float | None
+) -> tuple[dict[str, Any], str, Length]:
+    """Every setting of the method `name`, its preset's name and the length of the training.
+
+    Raises: ValueError for a method, preset or setting that does not exist, or both `steps` and `budget`.
+    """
+    kind = method_class(name)
+    preset = preset or ("standard" if "standard" in kind.PRESETS else next(iter(kind.PRESETS)))
+    if preset not in kind.PRESETS:
+        raise ValueError(
+            f"preset {preset!r} is unknown to {name}{nearest(preset, kind.PRESETS)} Known: {', '.join(kind.PRESETS)}"
+        )
+    chosen = {**kind.PRESETS[preset], **settings}
+    preset_steps = chosen.pop("steps")
+    if steps is not None and budget is not None:
+        raise ValueError("steps and budget are both given; a training has one length: keep one of them")
+    length = Length(budget=budget) if budget is not None else Length(steps=preset_steps if steps is None else steps)
+    return asdict(kind(**typed_settings(kind, chosen))), preset, length
+
+
+def train(
+    scene: Scene | str | Path,
+    method: str = "ngp",
+    *,
+    preset: str | None = None,
+    steps: int | None = None,
+    budget: float | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    backend: str = "auto",
+    downscale: int = 1,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    report: Callable[[Report], None] = lambda report: None,
+    **settings: Any,
+) -> Any:
+    """Train on a scene and return the model; prints nothing and leaves signals alone.
+
+    Args:
+        scene: a Scene, or the path of one in any known format.
+        steps, budget: length in steps or in seconds; neither: the preset's steps.
+        out: a run folder to write, with checkpoints; None keeps the model in memory only.
+        report: called a few times a second.
+        settings: hyper-parameters of the method.
+    Raises: ValueError for a wrong argument, TrainingError if the loss stays not finite.
+    """
+    values, preset, length = plan(method, settings, preset, steps, budget)
+    if out is not None:
+        run.check_free(Path(out), overwrite=overwrite)
+    if not isinstance(scene, Scene):
+        scene = formats.read(Path(scene), split="train", downscale=downscale)
+    config = RunConfig(
+        method=method,
+        settings=values,
+        scene=scene.header(),
+        source=None if scene.source is None else str(Path(scene.source).absolute()),
+        downscale=downscale,
+        preset=preset,
+        steps=length.steps,
+        budget=length.budget,
+        seed=seed,
+        device=device,
+        backend=backend,
+    )
+    pixels = PixelSource.from_scene(scene)
+    began = time.perf_counter()
+    home = None if out is None else run.create(Path(out), config, overwrite=overwrite)
+    model = config.build(scene)
+    for each in Training(model, pixels, length, seed=seed, began=began, home=home):
+        report(each)
+    return model
