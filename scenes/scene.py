@@ -1,0 +1,211 @@
+"""A scene: cameras, the pictures they took, and what a renderer must know about the place.
+
+Everything in a Scene is in the model frame. `model_from_input` takes points of the input's own frame
+there; its inverse takes poses, exports and depths back before they leave the program.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from scenes.cameras import Cameras
+from scenes.images import ImageSequence
+from scenes.transforms import looked_at_point
+
+Vector = tuple[float, float, float]
+HEADER_VERSION = 1
+
+
+class SceneError(ValueError):
+    """A scene that cannot be used; the message names the file, the frame and the remedy."""
+
+
+class SceneWarning(UserWarning):
+    """Something in a scene that was left out, and the rest used."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Where the scene is: a box, and the part of each ray that can meet it.
+
+    minimum, maximum  corners of the box, model frame
+    near, far         distances along rays, scene units
+    """
+
+    minimum: Vector
+    maximum: Vector
+    near: float
+    far: float
+
+    def __post_init__(self) -> None:
+        if not all(low < high for low, high in zip(self.minimum, self.maximum, strict=True)):
+            raise ValueError(f"bounds: minimum {self.minimum} must lie below maximum {self.maximum}")
+        if not 0 <= self.near < self.far:
+            raise ValueError(f"bounds: near {self.near} must be at least 0 and below far {self.far}")
+
+
+@dataclass(frozen=True)
+class Orbit:
+    """The turn around a scene that shows it as its own cameras saw it.
+
+    centre, up  model frame; up has unit length
+    radius      distance of the camera from the centre, scene units
+    elevation   of the camera above the plane across `up`, degrees
+    fov         vertical field of view, degrees
+    """
+
+    centre: Vector
+    up: Vector
+    radius: float
+    elevation: float
+    fov: float
+
+    @classmethod
+    def around(cls, cameras: Cameras, up: Vector, bounds: Bounds) -> "Orbit":
+        """The orbit about what the cameras look at, at their mean distance and elevation.
+
+        Where they do not fix a point (one camera, or parallel ones) it is about the middle of the box.
+        """
+        middle = torch.tensor([bounds.minimum, bounds.maximum]).mean(dim=0)
+        centre = looked_at_point(cameras.camera_to_world.cpu(), default=middle)
+        axis = normalize(torch.tensor(up), dim=0)
+        arms = cameras.centres.cpu() - centre
+        distance = arms.norm(dim=-1)
+        sine = (arms @ axis / distance.clamp(min=1e-9)).clamp(-1, 1)
+        return cls(
+            centre=_vector(centre),
+            up=_vector(axis),
+            radius=float(distance.mean()),
+            elevation=math.degrees(float(torch.asin(sine).mean())),
+            fov=float(cameras.fov.mean()),
+        )
+
+
+def _identity() -> Float[Tensor, "4 4"]:
+    return torch.eye(4)
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What a method is built from and trained on.
+
+    cameras           (n,)
+    images            n pictures, as large as the cameras say
+    background        the colour pictures are evaluated on, or None: the pictures fill their frames
+    has_alpha         whether pictures have four channels
+    source            the folder or file it was read from
+    model_from_input  (4, 4) similarity
+    frame_names       n names, as in the file: train/r_12
+    up                up in the model frame
+    default_orbit     a stored orbit; None: what the cameras suggest
+    """
+
+    name: str
+    cameras: Cameras
+    images: ImageSequence
+    bounds: Bounds
+    background: Vector | None = None
+    has_alpha: bool = False
+    source: Path | None = None
+    model_from_input: Float[Tensor, "4 4"] = field(default_factory=_identity)
+    frame_names: tuple[str, ...] = ()
+    up: Vector = (0.0, 0.0, 1.0)
+    default_orbit: Orbit | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.cameras)
+        if len(self.images) not in (0, n) or len(self.frame_names) not in (0, n):
+            raise ValueError(
+                f"scene {self.name}: {len(self.cameras)} cameras, {len(self.images)} images and "
+                f"{len(self.frame_names)} frame names must be as many"
+            )
+
+    def __len__(self) -> int:
+        return len(self.cameras)
+
+    @property
+    def orbit(self) -> Orbit:
+        """The stored orbit, or the one that the cameras suggest."""
+        return self.default_orbit or Orbit.around(self.cameras, self.up, self.bounds)
+
+    def subset(self, indices: Sequence[int]) -> "Scene":
+        """Some of the frames, in the order given; the orbit stays that of the whole scene."""
+        return replace(
+            self,
+            cameras=self.cameras[list(indices)],
+            images=self.images.subset(indices),
+            frame_names=tuple(self.frame_names[i] for i in indices) if self.frame_names else (),
+            default_orbit=self.orbit,
+        )
+
+    def downscaled(self, factor: float | int) -> "Scene":
+        """The same scene with pictures `factor` times smaller (at least 1), averaged over areas."""
+        if factor == 1:
+            return self
+        if not factor >= 1:
+            raise ValueError(f"downscale must be at least 1, got {factor}")
+        cameras = self.cameras.scaled(factor)
+        return replace(self, cameras=cameras, images=self.images.resized(cameras.width, cameras.height))
+
+    def header(self) -> dict[str, Any]:
+        """Plain data from which a model can be built and shown without the dataset (JSON can hold it)."""
+        return {
+            "version": HEADER_VERSION,
+            "name": self.name,
+            "width": self.cameras.width,
+            "height": self.cameras.height,
+            "bounds": _plain(asdict(self.bounds)),
+            "background": None if self.background is None else list(self.background),
+            "has_alpha": self.has_alpha,
+            "model_from_input": self.model_from_input.tolist(),
+            "up": list(self.up),
+            "orbit": _plain(asdict(self.orbit)),
+        }
+
+    @classmethod
+    def from_header(cls, header: dict[str, Any]) -> "Scene":
+        """The scene that `header` describes: no cameras and no images, but all that `build` needs.
+
+        Raises: SceneError if the header is of another version or incomplete.
+        """
+        if header.get("version") != HEADER_VERSION:
+            raise SceneError(
+                f"scene header: version {header.get('version')!r} is not {HEADER_VERSION}; "
+                "open it with the version of render that wrote it"
+            )
+        try:
+            none = torch.zeros(0)
+            size = int(header["width"]), int(header["height"])
+            return cls(
+                name=header["name"],
+                cameras=Cameras(torch.zeros(0, 4, 4), none, none, none, none, *size),
+                images=ImageSequence(()),
+                bounds=Bounds(**_tuples(header["bounds"])),
+                background=None if header["background"] is None else tuple(header["background"]),
+                has_alpha=header["has_alpha"],
+                model_from_input=torch.tensor(header["model_from_input"]),
+                up=tuple(header["up"]),
+                default_orbit=Orbit(**_tuples(header["orbit"])),
+            )
+        except (KeyError, TypeError) as error:
+            raise SceneError(f"scene header: {error} is missing or wrong; write the run again") from error
+
+
+def _vector(values: Float[Tensor, "3"]) -> Vector:
+    x, y, z = values.tolist()
+    return x, y, z
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
