@@ -1,0 +1,167 @@
+/* The C ABI of the CPU kernels: every function that Python calls, and nothing else.
+ *
+ * All arrays are contiguous, float32 unless said otherwise, and checked by the caller
+ * (fields/kernels/ .py) before a pointer arrives here. Every function returns NR_OK or another
+ * nr_status. Results never depend on `threads`: sums are taken in a fixed order.
+ * The definition of each operator is its torch reference beside the Python binding. */
+#pragma once
+#include <stdint.h>
+
+#define NR_ABI_VERSION 1
+#if defined(__GNUC__)
+#define NR_API extern "C" __attribute__((visibility("default")))
+#else
+#define NR_API extern "C"
+#endif
+
+enum nr_status { NR_OK = 0, NR_BAD_ARGUMENT = 1, NR_UNSUPPORTED = 2, NR_OUT_OF_MEMORY = 3 };
+
+/* Multiresolution hash grid over the unit cube (tiny-cuda-nn's layout and hash).
+ * Level l has offset[l+1] - offset[l] entries of `features` values; it is dense where
+ * resolution[l]^3 fits, hashed otherwise. Vertex position = point * scale[l] + 0.5. */
+typedef struct {
+  int32_t levels, features; /* features: 1, 2, 4 or 8 */
+  const float *scale;
+  const int32_t *resolution;
+  const int64_t *offset; /* levels + 1 */
+} nr_grid;
+
+/* ReLU network without biases. weights: [width, inputs], (hidden_layers - 1) x [width, width],
+ * [outputs, width], row-major; inputs, width and outputs are multiples of 16, at most 128. */
+typedef struct {
+  int32_t inputs, width, hidden_layers, outputs;
+} nr_mlp;
+
+NR_API int nr_abi_version(void);
+NR_API const char *nr_isa(void);
+NR_API const char *nr_error(int status);
+/* What the processor (and for AMX the kernel) allows: bit 0 AVX2 + FMA + F16C, bit 1 AVX-512
+ * F/BW/DQ/VL, bit 2 AVX-512 BF16, bit 3 AMX tiles + bf16. */
+NR_API uint32_t nr_cpu_features(void);
+
+/* points (n, 3), clamped to [0, 1]; out (n, levels * features). */
+NR_API int nr_hash_grid_forward(const nr_grid *grid, const float *points, const float *table, int64_t n,
+                                float *out, int threads);
+/* grad_table (entries * features) is overwritten; grad_points (n, 3) is 0 where a coordinate was
+ * clamped. Either may be NULL. */
+NR_API int nr_hash_grid_backward(const nr_grid *grid, const float *points, const float *table,
+                                 const float *grad_out, int64_t n, float *grad_table, float *grad_points,
+                                 int threads);
+
+/* x (n, inputs), y (n, outputs). bfloat16: weights, layer inputs, hidden activations and the
+ * gradients entering a product are rounded to bfloat16; sums and results stay float32. */
+NR_API int nr_mlp_forward(const nr_mlp *mlp, const float *weights, const float *x, int64_t n, float *y,
+                          int bfloat16, int threads);
+/* grad_weights is overwritten; grad_x may be NULL. */
+NR_API int nr_mlp_backward(const nr_mlp *mlp, const float *weights, const float *x, const float *grad_y,
+                           int64_t n, float *grad_weights, float *grad_x, int bfloat16, int threads);
+
+/* directions (n, 3) unit; out (n, 16): real spherical harmonics up to degree 3. */
+NR_API int nr_spherical_harmonics_forward(const float *directions, int64_t n, float *out, int threads);
+NR_API int nr_spherical_harmonics_backward(const float *directions, const float *grad_out, int64_t n,
+                                           float *grad_directions, int threads);
+
+/* Packed samples: ray r owns samples ray_start[r] .. ray_start[r+1]. values (n, channels);
+ * out (rays, channels), opacity (rays), weights (n). */
+NR_API int nr_composite_forward(const float *density, const float *values, const float *delta,
+                                const int64_t *ray_start, int64_t rays, int32_t channels, float *out,
+                                float *opacity, float *weights, int threads);
+NR_API int nr_composite_backward(const float *density, const float *values, const float *delta,
+                                 const int64_t *ray_start, int64_t rays, int32_t channels,
+                                 const float *grad_out, const float *grad_opacity, const float *grad_weights,
+                                 float *grad_density, float *grad_values, int threads);
+
+/* Samples at t_near + (i + jitter) * step inside the unit cube whose occupancy bit is set.
+ * bits: (R/4)^3 words of 4x4x4 cells, x fastest both in words and in a word. Called with
+ * t = NULL it only fills ray_start (rays + 1); called again with that ray_start it writes t. */
+NR_API int nr_march(const float *origins, const float *directions, const float *jitter, int64_t rays,
+                    const uint64_t *bits, int32_t resolution, float step, int64_t *ray_start, float *t,
+                    int threads);
+
+/* Adam over the entries that have a gradient; the gradient is zeroed. step counts from 1. */
+NR_API int nr_sparse_adam(float *value, float *first_moment, float *second_moment, float *gradient,
+                          int64_t entries, int32_t features, float learning_rate, float beta1, float beta2,
+                          float epsilon, int64_t step, int threads);
+
+/* density (R, R, R), x fastest; a bit is set where density > threshold. */
+NR_API int nr_occupancy_bits(const float *density, int32_t resolution, float threshold, uint64_t *bits,
+                             int threads);
+
+/* ---- the instant-ngp field as a whole: hash grid -> density network -> colour network ---- */
+
+/* The box [box_minimum, box_minimum + box_side]^3 of the model frame is the unit cube of the grid.
+ * density = exp(min(raw, 15)) / box_side per model unit; colour input = [16 density outputs, 16
+ * spherical harmonics]; colour = sigmoid. With bfloat16 the networks compute in bfloat16 and the grid is
+ * read from table_half (IEEE half copy of table, which the training step keeps up to date). */
+typedef struct {
+  nr_grid grid;
+  float *table;
+  uint16_t *table_half;
+  float *density_weights, *color_weights;
+  int32_t density_width, density_hidden_layers, color_width, color_hidden_layers;
+  const uint64_t *bits; /* occupancy, as in nr_march */
+  int32_t resolution;
+  int32_t bfloat16;
+  float box_minimum[3], box_side;
+} nr_ngp;
+
+/* Training pixels (scenes/pixels.py). rgb or rgba bytes, straight alpha; blocks (n, 3): image, row and
+ * column of an 8x8 block, the foreground blocks first. */
+typedef struct {
+  const uint8_t *data;
+  const int64_t *offset;
+  const int32_t *width, *height;
+  const float *camera_to_world; /* images, 3, 4 */
+  const float *intrinsics;      /* images, 4: fx, fy, cx, cy */
+  const int32_t *blocks;
+  int64_t foreground_blocks, background_blocks;
+  float background_share;
+  int32_t channels;
+} nr_pixels;
+
+typedef struct {
+  float *value, *first_moment, *second_moment, *gradient;
+} nr_adam_state;
+
+typedef struct {
+  /* what to do */
+  uint64_t seed;
+  int64_t step; /* 0, 1, ...: random numbers; Adam counts from 1 */
+  int64_t rays;
+  float march_step, lowest_transmittance, lowest_weight; /* march_step in box sides */
+  float huber_delta;
+  int32_t random_background;
+  float background[3];
+  float learning_rate, beta1, beta2, epsilon, weight_decay; /* the L2 term is for the networks only */
+  nr_adam_state table, density_weights, color_weights;
+  int32_t profile;
+  /* what came of it */
+  double loss, squared_error; /* means over rays and channels */
+  int64_t evaluated, selected;
+  double stage_seconds[10]; /* thread seconds, if profile; see nr_ngp_stage_name */
+} nr_ngp_step;
+
+/* Working memory that is kept between calls; one call at a time may use it. */
+NR_API void *nr_ngp_workspace_create(void);
+NR_API void nr_ngp_workspace_destroy(void *workspace);
+NR_API const char *nr_ngp_stage_name(int stage); /* NULL past the last */
+
+/* One optimisation step: draw rays, march, evaluate, composite, differentiate, Adam. Samples are
+ * dropped once transmittance falls below lowest_transmittance; samples whose weight is not above
+ * lowest_weight have no colour and no gradient. */
+NR_API int nr_ngp_train_step(const nr_ngp *field, const nr_pixels *pixels, nr_ngp_step *step, void *workspace,
+                             int threads);
+
+/* origins, directions (rays, 3) in the model frame, directions unit; rgb without background (rays, 3),
+ * opacity (rays), distance (rays): sum of weight * distance. evaluated, selected: sample counts. */
+NR_API int nr_ngp_render(const nr_ngp *field, const float *origins, const float *directions, int64_t rays,
+                         float march_step, float lowest_transmittance, float lowest_weight, float *rgb,
+                         float *opacity, float *distance, int64_t *evaluated, int64_t *selected, void *workspace,
+                         int threads);
+
+/* density (n) per model unit at points (n, 3) of the model frame, 0 outside the box. */
+NR_API int nr_ngp_density(const nr_ngp *field, const float *points, int64_t n, float *density, void *workspace,
+                          int threads);
+
+/* table_half = table, all of it. */
+NR_API int nr_table_to_half(const float *table, int64_t n, uint16_t *half, int threads);
