@@ -1,0 +1,122 @@
+"""Ray marching through an occupancy bitfield (instant-ngp, arXiv:2201.05989, appendix E.1).
+
+Rays are given in the frame of the unit cube, directions of unit length. Samples of a ray stand at
+
+    t_i = t_near + (i + jitter) step,   i = 0, 1, ... while t_i < t_far
+
+with the ray clipped to the cube at t_near = max(0, entry) and t_far = exit; those in an occupied cell are
+kept. Each stands for an interval of length `step`. Not differentiable.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from fields.kernels.checks import check_array, check_backend
+from fields.kernels.library import library
+from fields.kernels.occupancy import check_bits, lookup_bits
+
+
+class Marched(NamedTuple):
+    """Packed samples: ray r owns distances[ray_start[r] : ray_start[r + 1]], in rising order."""
+
+    ray_start: Int[Tensor, " rays+1"]
+    distances: Float[Tensor, " n"]
+
+
+def clip_to_cube(
+    origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"]
+) -> tuple[Float[Tensor, " rays"], Float[Tensor, " rays"]]:
+    """t_near and t_far of each ray in [0, 1]^3; t_far <= t_near where it misses the cube."""
+    at_zero, at_one = -origins / directions, (1 - origins) / directions
+    entry, leave = torch.minimum(at_zero, at_one), torch.maximum(at_zero, at_one)
+    # A ray parallel to a pair of faces is between them for ever or never.
+    parallel = directions == 0
+    between = (origins >= 0) & (origins <= 1)
+    entry = torch.where(parallel, torch.where(between, -torch.inf, torch.inf), entry)
+    leave = torch.where(parallel, torch.where(between, torch.inf, -torch.inf), leave)
+    return entry.amax(-1).clamp(min=0), leave.amin(-1)
+
+
+def march_reference(
+    origins: Float[Tensor, "rays 3"],
+    directions: Float[Tensor, "rays 3"],
+    jitter: Float[Tensor, " rays"],
+    bits: Int[Tensor, "w w w"],
+    step: float,
+) -> Marched:
+    """The definition: every candidate sample of every ray at once, then those in occupied cells."""
+    near, far = clip_to_cube(origins, directions)
+    step = torch.tensor(step, dtype=origins.dtype, device=origins.device)
+    span = torch.where(far > near, far - near, 0)  # 0, too, for a ray that is not a number
+    candidates = int((span / step).max().ceil()) + 1 if len(span) else 0
+    index = torch.arange(candidates, dtype=origins.dtype, device=origins.device)
+    distances = (index + jitter[:, None]) * step + near[:, None]  # (rays, candidates)
+    points = origins[:, None] + distances[..., None] * directions[:, None]
+    keep = (distances < far[:, None]) & (far > near)[:, None] & lookup_bits(bits, points)
+    ray_start = torch.zeros(len(origins) + 1, dtype=torch.int64, device=origins.device)
+    ray_start[1:] = keep.sum(dim=1).cumsum(dim=0)
+    return Marched(ray_start, distances[keep])
+
+
+def march(
+    origins: Float[Tensor, "rays 3"],
+    directions: Float[Tensor, "rays 3"],
+    jitter: Float[Tensor, " rays"],
+    bits: Int[Tensor, "w w w"],
+    step: float,
+    backend: str = "reference",
+) -> Marched:
+    """Samples in occupied cells; jitter in [0, 1) shifts those of a ray, in steps.
+
+    bits: int64 words of 4x4x4 cells, indexed [z, y, x] (`occupancy.py`); their shape gives the resolution.
+    Raises: ValueError if the arrays disagree, step is not positive, a direction is not of unit length, or,
+    for the kernels, arrays are not float32 on the CPU.
+    """
+    check_backend(backend)
+    check_bits(bits)
+    check_rays(origins, directions, jitter, step)
+    if backend == "reference":
+        return march_reference(origins, directions, jitter, bits, step)
+    arrays = [array.contiguous() for array in (origins.detach(), directions.detach(), jitter.detach(), bits)]
+    return Marched(*march_op(*arrays, step))
+
+
+def check_rays(origins: Tensor, directions: Tensor, jitter: Tensor, step: float) -> None:
+    """As many of each, and lengths that let the march end."""
+    rays = len(origins)
+    if len(directions) != rays or len(jitter) != rays:
+        raise ValueError(f"origins, directions and jitter hold {rays}, {len(directions)}, {len(jitter)} rays")
+    if not 1e-6 <= step < float("inf"):
+        raise ValueError(f"step is {step}; it must be a length from 1e-6, in units of the cube")
+    wrong = ~((directions.norm(dim=-1) - 1).abs() < 1e-3)
+    if bool(wrong.any()):
+        ray = int(wrong.nonzero()[0])
+        raise ValueError(f"directions[{ray}] is {directions[ray].tolist()}; it must be of unit length")
+
+
+@torch.library.custom_op("render::march", mutates_args=(), device_types="cpu")
+def march_op(
+    origins: Tensor, directions: Tensor, jitter: Tensor, bits: Tensor, step: float
+) -> tuple[Tensor, Tensor]:
+    rays, resolution = len(origins), 4 * bits.shape[0]
+    check_array("origins", origins, (None, 3))
+    check_array("directions", directions, (rays, 3))
+    check_array("jitter", jitter, (rays,))
+    check_array("bits", bits, (None, None, None), torch.int64)
+    check_bits(bits)
+    check_rays(origins, directions, jitter, step)
+    ray_start = torch.empty(rays + 1, dtype=torch.int64)
+    arguments = origins, directions, jitter, rays, bits, resolution, step, ray_start
+    library().call("nr_march", *arguments, None)  # counts
+    distances = origins.new_empty(int(ray_start[-1]))
+    library().call("nr_march", *arguments, distances)
+    return ray_start, distances
+
+
+@march_op.register_fake
+def _(origins, directions, jitter, bits, step):
+    samples = torch.library.get_ctx().new_dynamic_size()
+    return origins.new_empty(origins.shape[0] + 1, dtype=torch.int64), origins.new_empty(samples)
