@@ -80,20 +80,20 @@ def stored(folder: Path) -> list[Path]:
     return sorted(found, key=_step_of, reverse=True)
 
 
-def load(path: Path, *, model_only: bool = False) -> Checkpoint:
+def load(path: Path) -> Checkpoint:
     """Read and verify the checkpoint `path` (a `step-N` folder).
 
     Raises: CheckpointError naming the file that is missing, cut, altered or of another version.
     """
     state = _read_state(path / STATE)
-    tensors = _read_tensors(path / MODEL, state["files"][MODEL])
-    if not model_only:
-        tensors |= _read_tensors(path / TRAINER, state["files"][TRAINER])
+    tensors = {}
+    for name, claimed in state["files"].items():
+        tensors |= _read_tensors(path / name, claimed)
     generator = torch.frombuffer(bytearray(base64.b64decode(state["generator"])), dtype=torch.uint8)
     return Checkpoint(state["step"], state["elapsed"], tensors, generator, state["rollbacks"])
 
 
-def load_latest(folder: Path, warn: Callable[[str], None], *, model_only: bool = False) -> Checkpoint:
+def load_latest(folder: Path, warn: Callable[[str], None]) -> Checkpoint:
     """The newest checkpoint that can be trusted; `warn` hears of each one that cannot.
 
     Raises: CheckpointError if there is none.
@@ -101,7 +101,7 @@ def load_latest(folder: Path, warn: Callable[[str], None], *, model_only: bool =
     damages = []
     for path in stored(folder):
         try:
-            checkpoint = load(path, model_only=model_only)
+            checkpoint = load(path)
         except CheckpointError as error:
             damages.append(error)
             continue

@@ -13,12 +13,13 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from fields.kernels.library import resolve_backend
 from render import checkpoint
 from render.methods import method
 from render.settings import typed_settings
@@ -48,14 +49,18 @@ class RunConfig:
     backend: str = "auto"
     checkpoint_every: int | None = None  # steps; None: every 60 s
 
-    def build(self, scene: Scene | None = None, *, device: str | None = None, backend: str | None = None) -> Any:
-        """The model, as it stands before its first step. `scene` defaults to the stored header."""
+    def build(self, scene: Scene | None = None) -> Any:
+        """The model, as it stands before its first step. `scene` defaults to the stored header.
+
+        Raises: KernelsUnavailable if the kernels are asked for by name and cannot run here.
+        """
         kind = method(self.method)
         config = kind(**typed_settings(kind, self.settings))
         scene = Scene.from_header(self.scene) if scene is None else scene
+        backend = resolve_backend(self.backend, self.device).name
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return config.build(scene, device=torch.device(device or self.device), backend=backend or self.backend)
+            return config.build(scene, device=torch.device(self.device), backend=backend)
 
 
 @dataclass(frozen=True)
@@ -167,7 +172,7 @@ def load_model(
         found = checkpoint.load_latest(run.checkpoints, warn)
     else:
         found = checkpoint.load(chosen)
-    model = run.config.build(device=device, backend=backend)
+    model = replace(run.config, device=device, backend=backend).build()
     model.load_state(found.tensors)
     return model, found.step
 

@@ -1,0 +1,161 @@
+"""`render train SCENE`: from pictures to a run folder, with everything that a person wants to see after it."""
+
+import json
+import os
+import signal
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from render.arguments import Parser, add_machine_options, add_output_options, factor, seconds, whole
+from render.console import Console, count, duration
+
+SUMMARY = "Turn a scene into a run that can be rendered from anywhere."
+
+
+def parser() -> Parser:
+    parser = Parser("train", SUMMARY)
+    parser.add_argument("scene", metavar="SCENE", help="a scene folder, or a scene file in it")
+    parser.add_argument("--method", metavar="NAME", help="ngp (default) or nerf")
+    parser.add_argument("--preset", metavar="NAME", help="fast, standard or quality; paper for nerf")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=whole, metavar="N", help="train for N steps: the same seed, the same bits")
+    length.add_argument("--budget", type=seconds, metavar="TIME", help="train for 60s, 5m or 1h by the clock")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/SCENE)")
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of all random numbers (default: 0)")
+    parser.add_argument("--downscale", type=factor, metavar="N", help="shrink the pictures N times")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="set a hyper-parameter")
+    there = parser.add_mutually_exclusive_group()
+    there.add_argument("--resume", action="store_true", help="go on with the run that is there")
+    there.add_argument("--overwrite", action="store_true", help="replace the run that is there")
+    parser.add_argument(
+        "--allow-outside", action="store_true", help="let the scene file name pictures outside its folder"
+    )
+    add_machine_options(parser)
+    add_output_options(parser)
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    options = parser().parse_args(arguments)
+    console = Console(quiet=options.quiet or options.json)
+    run, model, report, finished = fit(options, arguments, console)
+    result: dict[str, Any] = {"run": str(run.path), "finished": finished}
+    if report is not None:
+        result |= {"step": report.step, "elapsed": report.elapsed, "train_psnr": report.psnr}
+    if not finished:
+        console.say(f"stopped and saved at step {report.step if report else 0}; go on with:")
+        console.say(f"  {resume_command(options)}")
+    else:
+        result |= finish(run, model, options, console)
+    if options.json:
+        print(json.dumps(result, indent=2))
+    return 0 if finished else 1
+
+
+def fit(options: Namespace, arguments: list[str], console: Console) -> tuple[Any, Any, Any, bool]:
+    """Train. Returns the run, the model, the last report (None: nothing was left to do) and whether it is done."""
+    from render import provenance
+    from render.commands.prepare import prepare, set_threads
+    from render.trainer import Training
+
+    set_threads(options.threads)
+    job = prepare(options, console)
+    with console.progress():
+        pixels = job.decode(console.count("decoding pictures"))
+    began = time.perf_counter()
+    run = job.open_run()
+    model = run.config.build(job.scene)
+    start = provenance.record(run.config, model, ["train", *arguments], job.checkpoint.step if job.checkpoint else 0)
+    console.say(f"backend: {start['backend']['name']} ({start['backend']['reason']})")
+    job.announce_resume(run, start, console)
+    run.add_start(start)
+    report = None
+    with stop_on_signal() as stopped:
+        training = Training(
+            model,
+            pixels,
+            job.length,
+            seed=run.config.seed,
+            began=began,
+            home=run,
+            resume=job.checkpoint,
+            checkpoint_every=run.config.checkpoint_every,
+            stop=lambda: bool(stopped),
+        )
+        with console.progress():
+            for report in training:
+                if report.note:
+                    console.say(report.note)
+                console.update(line(report, job.length.steps))
+        if report is not None:
+            console.say(f"trained: {line(report, job.length.steps)}")
+    return run, model, report, training.finished
+
+
+def finish(run: Any, model: Any, options: Namespace, console: Console) -> dict[str, Any]:
+    """Measure the test views, write the contact sheet and the orbit video, and say what to do next."""
+    from render.commands.eval import evaluate_run, summary
+    from render.commands.video import orbit_video
+    from scenes import formats
+
+    result: dict[str, Any] = {}
+    if run.config.source and "test" in formats.splits(run.config.source):
+        result["test"] = evaluate_run(
+            run, model, Path(run.config.source), "test", "float", console, allow_outside=options.allow_outside
+        )
+        console.say(f"test: {summary(result['test'])}")
+        console.say(f"      pictures, contact_sheet.png and metrics.json in {shown(run.evaluation / 'test')}")
+    else:
+        console.say("the scene has no test views: nothing was measured")
+    video = orbit_video(run, model, console)
+    result["video"] = str(video)
+    console.say(f"video: {shown(video)}")
+    console.say("next:")
+    console.say(f"  render video {shown(run.path)} --width 800        another video, larger")
+    console.say(f"  render eval {shown(run.path)} --protocol nerfbaselines   numbers to compare with others")
+    console.say(f'  python -c \'import render; model = render.load("{shown(run.path)}")\'   use it in a program')
+    return result
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM fill the list; a second one ends the program at once."""
+    received: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        received.append(number)
+        if len(received) > 1:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def line(report: Any, steps: int | None) -> str:
+    """One report on one line."""
+    done = f"step {report.step}/{steps}" if steps else f"step {report.step}"
+    return (
+        f"{done}  {report.schedule:4.0%}  psnr {report.psnr:5.2f} dB  {count(report.rays_per_second)}rays/s  "
+        f"{count(report.samples_per_second)}samples/s  {duration(report.elapsed)}, {duration(report.remaining)} left"
+    )
+
+
+def resume_command(options: Namespace) -> str:
+    out = f" --out {options.out}" if options.out else ""
+    return f"render train {options.scene}{out} --resume"
+
+
+def shown(path: Path) -> str:
+    """A path as short as it can be."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
