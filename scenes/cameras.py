@@ -67,7 +67,7 @@ class Cameras:
 
     @classmethod
     def from_fov(
-        cls, camera_to_world: Float[Tensor, "*n 4 4"], width: int, height: int, fov: float
+        cls, camera_to_world: Float[Tensor, "*n 4 4"], width: int, height: int, fov: float | int
     ) -> "Cameras":
         """Centred cameras with square pixels; `fov` is the vertical field of view in degrees."""
         if not 0 < fov < 180:
@@ -79,7 +79,7 @@ class Cameras:
 
     @classmethod
     def look_at(
-        cls, eye: Vectors, target: Vectors, up: Vectors, width: int, height: int, fov: float
+        cls, eye: Vectors, target: Vectors, up: Vectors, width: int, height: int, fov: float | int
     ) -> "Cameras":
         """Cameras at `eye` that see `target` in the middle of the picture and `up` upwards.
 

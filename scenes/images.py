@@ -33,7 +33,7 @@ class ImageHeader(NamedTuple):
     has_alpha: bool
 
 
-def _open(path: Path) -> "Image":
+def _open(path: str | Path) -> "Image":
     """The picture with its header read and its size checked, not decoded."""
     from PIL import Image, UnidentifiedImageError
 
@@ -62,7 +62,7 @@ def _has_alpha(image: "Image") -> bool:
     return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
 
 
-def read_header(path: Path) -> ImageHeader:
+def read_header(path: str | Path) -> ImageHeader:
     """Size (upright) and alpha of a picture without decoding it.
 
     Raises: ImageError.
@@ -76,7 +76,7 @@ def read_header(path: Path) -> ImageHeader:
         return ImageHeader(width, height, _has_alpha(image))
 
 
-def read_image(path: Path) -> UInt8[Tensor, "height width channels"]:
+def read_image(path: str | Path) -> UInt8[Tensor, "height width channels"]:
     """A picture, turned as its EXIF orientation says; 4 channels where it has alpha, else 3.
 
     Raises: ImageError if it is missing, broken, larger than MAX_PIXELS or not 8-bit colour.
@@ -92,7 +92,7 @@ def read_image(path: Path) -> UInt8[Tensor, "height width channels"]:
             raise ImageError(f"{path}: cannot be decoded ({error}); replace the file") from error
 
 
-def write_png(path: Path, image: UInt8[Tensor, "height width channels"]) -> None:
+def write_png(path: str | Path, image: UInt8[Tensor, "height width channels"]) -> None:
     """Write a picture of 3 or 4 channels as PNG."""
     from PIL import Image
 

@@ -58,13 +58,13 @@ class PixelSource:
     intrinsics: Float32[Tensor, "n 4"]
     blocks: Int32[Tensor, "b 3"]
     n_foreground: int
-    background_share: float
+    background_share: float | int
 
     @classmethod
     def from_scene(
         cls,
         scene: Scene,
-        background_share: float = 1.0,
+        background_share: float | int = 1.0,
         workers: int | None = None,
         progress: Progress | None = None,
     ) -> "PixelSource":
@@ -100,7 +100,7 @@ class PixelSource:
         arrays = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{k: v.to(device) for k, v in arrays.items() if isinstance(v, Tensor)})
 
-    def foreground_rate(self, background_share: float | None = None) -> float:
+    def foreground_rate(self, background_share: float | int | None = None) -> float:
         """Chance that a draw takes a foreground block.
 
         Raises: ValueError for a share outside [0, 1], or of 0 where all blocks are background.
@@ -114,7 +114,7 @@ class PixelSource:
         return self.n_foreground / counted
 
     def draw_pixels(
-        self, count: int, seed: int, step: int, background_share: float | None = None
+        self, count: int, seed: int, step: int, background_share: float | int | None = None
     ) -> tuple[Int64[Tensor, "count"], Int64[Tensor, "count"], Int64[Tensor, "count"]]:
         """Picture, x and y of `count` random pixels; a pure function of (seed, step).
 
@@ -133,7 +133,7 @@ class PixelSource:
         y = torch.minimum(BLOCK * row + (u[3] * BLOCK).long(), self.height[image].long() - 1)
         return image, x, y
 
-    def draw(self, count: int, seed: int, step: int, background_share: float | None = None) -> Batch:
+    def draw(self, count: int, seed: int, step: int, background_share: float | int | None = None) -> Batch:
         """`count` random rays with their colours; a pure function of (seed, step).
 
         background_share: overrides the source's own for this draw.

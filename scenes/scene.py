@@ -19,7 +19,7 @@ from scenes.cameras import Cameras
 from scenes.images import ImageSequence
 from scenes.transforms import looked_at_point
 
-Vector = tuple[float, float, float]
+Vector = tuple[float | int, float | int, float | int]
 HEADER_VERSION = 1
 
 
@@ -41,8 +41,8 @@ class Bounds:
 
     minimum: Vector
     maximum: Vector
-    near: float
-    far: float
+    near: float | int
+    far: float | int
 
     def __post_init__(self) -> None:
         if not all(low < high for low, high in zip(self.minimum, self.maximum, strict=True)):
@@ -73,9 +73,9 @@ class Orbit:
 
         Where they do not fix a point (one camera, or parallel ones) it is about the middle of the box.
         """
-        middle = torch.tensor([bounds.minimum, bounds.maximum]).mean(dim=0)
+        middle = torch.tensor([bounds.minimum, bounds.maximum], dtype=torch.float32).mean(dim=0)
         centre = looked_at_point(cameras.camera_to_world.cpu(), default=middle)
-        axis = normalize(torch.tensor(up), dim=0)
+        axis = normalize(torch.tensor(up, dtype=torch.float32), dim=0)
         arms = cameras.centres.cpu() - centre
         distance = arms.norm(dim=-1)
         sine = (arms @ axis / distance.clamp(min=1e-9)).clamp(-1, 1)

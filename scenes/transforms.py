@@ -16,7 +16,7 @@ def opengl_to_opencv(camera_to_world: Float[Tensor, "*n 4 4"]) -> Float[Tensor, 
 
 
 def similarity(
-    scale: float, rotation: Float[Tensor, "3 3"], translation: Float[Tensor, "3"]
+    scale: float | int, rotation: Float[Tensor, "3 3"], translation: Float[Tensor, "3"]
 ) -> Float[Tensor, "4 4"]:
     """The map p -> scale * rotation @ p + translation."""
     matrix = torch.eye(4, dtype=rotation.dtype, device=rotation.device)
@@ -60,7 +60,7 @@ def looked_at_point(
 
 
 def recentring(
-    camera_to_world: Float[Tensor, "n 4 4"], up: Float[Tensor, "3"], radius: float = 1.0
+    camera_to_world: Float[Tensor, "n 4 4"], up: Float[Tensor, "3"], radius: float | int = 1.0
 ) -> Float[Tensor, "4 4"]:
     """The similarity that puts what the cameras look at in the origin, `up` along +z, and the farthest
     camera at `radius`.

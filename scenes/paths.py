@@ -1,0 +1,116 @@
+"""Camera paths for videos: a turn around a point, a spiral before it, a way through key cameras."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from scenes.cameras import Cameras
+from scenes.scene import Scene, Vector
+
+
+def _check_frames(frames: int) -> None:
+    if frames < 1:
+        raise ValueError(f"frames must be at least 1, got {frames}")
+
+
+def orbit(
+    centre: Vector,
+    radius: float | int,
+    elevation: float | int,
+    frames: int,
+    width: int,
+    height: int,
+    fov: float | int,
+    up: Vector = (0.0, 0.0, 1.0),
+) -> Cameras:
+    """One full turn around `centre`, counter-clockwise seen from `up`; the last frame is one short of it.
+
+    radius: distance of the cameras, scene units; elevation: above the plane across `up`, degrees;
+    fov: vertical, degrees. With up = z the turn starts over +x.
+    """
+    _check_frames(frames)
+    if not -90 < elevation < 90:
+        raise ValueError(f"elevation must lie between -90 and 90 degrees, got {elevation}")
+    axis = normalize(torch.tensor(up, dtype=torch.float64), dim=0)
+    helper = torch.eye(3, dtype=torch.float64)[0 if abs(float(axis[0])) < 0.9 else 1]
+    first = normalize(helper - (helper @ axis) * axis, dim=0)
+    second = torch.linalg.cross(axis, first)
+    angle = 2 * math.pi * torch.arange(frames, dtype=torch.float64)[:, None] / frames
+    around = angle.cos() * first + angle.sin() * second
+    tilt = math.radians(elevation)
+    middle = torch.tensor(centre, dtype=torch.float64)
+    eyes = middle + radius * (math.cos(tilt) * around + math.sin(tilt) * axis)
+    return Cameras.look_at(eyes, middle, axis, width, height, fov)
+
+
+def scene_orbit(scene: Scene, frames: int, width: int | None = None, height: int | None = None) -> Cameras:
+    """The turn that shows a scene, in the model frame; as large as its pictures unless told."""
+    shown = scene.orbit
+    size = width or scene.cameras.width, height or scene.cameras.height
+    return orbit(shown.centre, shown.radius, shown.elevation, frames, *size, shown.fov, shown.up)
+
+
+def spiral(
+    camera: Cameras, focus: float | int, radii: Sequence[float | int], frames: int, turns: int = 2
+) -> Cameras:
+    """A spiral about one camera that keeps looking at the point `focus` ahead (LLFF, arXiv:1905.00889).
+
+    focus: distance along the optical axis; radii: reach along the camera's x, y and z; scene units.
+    """
+    _check_frames(frames)
+    if camera.shape:
+        raise ValueError(f"a spiral goes around one camera, got {len(camera)}; index one first")
+    angle = 2 * math.pi * turns * torch.arange(frames, dtype=torch.float64) / frames
+    local = torch.stack((angle.cos(), -angle.sin(), -(angle / 2).sin()), dim=-1) * torch.tensor(
+        radii, dtype=torch.float64
+    )
+    pose = camera.camera_to_world.double().cpu()
+    eyes = pose[:3, 3] + local @ pose[:3, :3].T
+    target = pose[:3, 3] + focus * pose[:3, 2]
+    return Cameras.look_at(eyes, target, -pose[:3, 1], camera.width, camera.height, float(camera.fov))
+
+
+def _catmull_rom(
+    keys: Float[Tensor, "k *values"], places: Float[Tensor, "frames"], closed: bool
+) -> Float[Tensor, "frames *values"]:
+    """The smooth curve through `keys` at `places` in [0, k - 1], or [0, k) when closed."""
+    k = len(keys)
+    index = places.floor().long().clamp(max=k - 1 if closed else max(k - 2, 0))
+    u = (places - index).reshape(-1, *[1] * (keys.dim() - 1))
+
+    def key(offset: int) -> Tensor:
+        at = index + offset
+        return keys[at % k] if closed else keys[at.clamp(0, k - 1)]
+
+    before, start, end, after = (key(offset) for offset in (-1, 0, 1, 2))
+    return start + 0.5 * u * (
+        end
+        - before
+        + u * (2 * before - 5 * start + 4 * end - after + u * (3 * (start - end) + after - before))
+    )
+
+
+def interpolate(cameras: Cameras, frames: int, closed: bool = False) -> Cameras:
+    """A smooth way through key cameras; closed: back to the first, whose repetition is left out.
+
+    Catmull-Rom on centres, axes and intrinsics; the axes are then brought to the nearest rotation, which
+    is smooth as long as neighbouring keys are not turned by half a turn against each other.
+    Raises: ValueError where they are.
+    """
+    _check_frames(frames)
+    n = len(cameras)
+    if n == 0:
+        raise ValueError("a path needs at least one key camera, got none")
+    last = float(n if closed else n - 1)
+    places = torch.linspace(0, last, frames + 1 if closed else frames, dtype=torch.float64)[:frames]
+    pose = _catmull_rom(cameras.camera_to_world.double().cpu(), places, closed)
+    left, sizes, right = torch.linalg.svd(pose[:, :3, :3])
+    if bool((sizes[:, -1] < 1e-2).any()):
+        raise ValueError("neighbouring key cameras are half a turn apart; put another between them")
+    pose[:, :3, :3] = left @ right
+    fx, fy, cx, cy = _catmull_rom(cameras.intrinsics.double().cpu(), places, closed).float().unbind(-1)
+    return Cameras(pose.float(), fx, fy, cx, cy, cameras.width, cameras.height)
