@@ -10,7 +10,7 @@ _LAZY = {
     "train": "render.trainer:train",
 }
 
-__all__ = ["__version__", "load", "train"]  # noqa: F822
+__all__ = ["__version__", "load", "train"]
 
 
 def __getattr__(name: str):

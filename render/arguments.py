@@ -69,7 +69,9 @@ def add_machine_options(parser: Parser) -> None:
     """Where to run: the options that every command which renders has in common."""
     parser.add_argument("--device", default=None, metavar="NAME", help="cpu (default) or cuda")
     parser.add_argument(
-        "--backend", choices=("auto", "kernels", "reference"), help="what computes: auto takes the kernels if built"
+        "--backend",
+        choices=("auto", "kernels", "reference"),
+        help="what computes: auto takes the kernels if built",
     )
     parser.add_argument("--threads", type=whole, metavar="N", help="processor cores to use (default: all)")
 

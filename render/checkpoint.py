@@ -2,9 +2,10 @@
 
     checkpoints/step-N/model.safetensors      what rendering needs
     checkpoints/step-N/trainer.safetensors    what only training needs: names that begin with "optimizer."
-    checkpoints/step-N/state.json             step, elapsed seconds, random state, SHA-256 of the two and of itself
+    checkpoints/step-N/state.json             step, elapsed seconds, random state, SHA-256 of all three
 
-A checkpoint is written under a temporary name, every file synced, then renamed: it is there whole or not at all.
+A checkpoint is written under a temporary name, every file synced, then renamed: it is there whole or not at
+all.
 """
 
 import base64
@@ -67,8 +68,12 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        remedy = "make room, then go on with --resume" if full else "check the folder, then go on with --resume"
-        raise CheckpointError(f"{target}: not written: {error.strerror}; {_what_is_left(folder)}; {remedy}") from error
+        remedy = (
+            "make room, then go on with --resume" if full else "check the folder, then go on with --resume"
+        )
+        raise CheckpointError(
+            f"{target}: not written: {error.strerror}; {_what_is_left(folder)}; {remedy}"
+        ) from error
     for old in stored(folder)[KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
     return target
@@ -109,7 +114,9 @@ def load_latest(folder: Path, warn: Callable[[str], None]) -> Checkpoint:
             warn(f"{damage}; going on from step {checkpoint.step}")
         return checkpoint
     if damages:
-        raise CheckpointError("; ".join(map(str, damages)) + "; no checkpoint is left: train again with --overwrite")
+        raise CheckpointError(
+            "; ".join(map(str, damages)) + "; no checkpoint is left: train again with --overwrite"
+        )
     raise CheckpointError(f"{folder}: no checkpoint yet; train again with --overwrite")
 
 
@@ -161,7 +168,9 @@ def _read_state(path: Path) -> dict[str, Any]:
 def _read_tensors(path: Path, claimed: str) -> dict[str, Tensor]:
     content = _read(path)
     if hashlib.sha256(content).hexdigest() != claimed:
-        raise CheckpointError(f"{path}: cut or altered ({len(content)} bytes, SHA-256 does not match); {_REMEDY}")
+        raise CheckpointError(
+            f"{path}: cut or altered ({len(content)} bytes, SHA-256 does not match); {_REMEDY}"
+        )
     try:
         return tensors_from_bytes(content)
     except SafetensorError as error:
@@ -209,4 +218,6 @@ def _step_of(path: Path) -> int:
 
 def _what_is_left(folder: Path) -> str:
     left = stored(folder) if folder.is_dir() else []
-    return f"the checkpoint of step {_step_of(left[0])} is untouched" if left else "no earlier checkpoint exists"
+    return (
+        f"the checkpoint of step {_step_of(left[0])} is untouched" if left else "no earlier checkpoint exists"
+    )

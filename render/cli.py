@@ -66,8 +66,8 @@ def find_intruder() -> str | None:
         place = Path(places[0]).resolve() if places else home
         if home / name not in (place, place.parent):
             return (
-                f"{name!r} is taken by {place}, which is not part of render ({home}); uninstall what it belongs "
-                "to, or install render-fields in a virtual environment of its own"
+                f"{name!r} is taken by {place}, which is not part of render ({home}); uninstall what it "
+                "belongs to, or install render-fields in a virtual environment of its own"
             )
     return None
 

@@ -141,7 +141,9 @@ def _sheet_rows(views: int) -> set[int]:
     return {round(row * (views - 1) / max(count - 1, 1)) for row in range(count)}
 
 
-def _sheet_row(truth: Float[Tensor, "h w 3"], picture: Float[Tensor, "h w 3"]) -> UInt8[Tensor, "row width3 3"]:
+def _sheet_row(
+    truth: Float[Tensor, "h w 3"], picture: Float[Tensor, "h w 3"]
+) -> UInt8[Tensor, "row width3 3"]:
     """Truth, picture and their difference (ERROR_GAIN times, dark where they agree), side by side."""
     error = ((truth - picture).abs() * ERROR_GAIN).clamp(0, 1)
     height, width = truth.shape[:2]

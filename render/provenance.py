@@ -9,14 +9,14 @@ from typing import Any
 import numpy
 import torch
 
-from fields.kernels.library import resolve_backend
+from fields.kernels.library import isa, resolve_backend
 from render import __version__
 from render.run import RunConfig
 
 
 def record(config: RunConfig, model: Any, arguments: list[str], step: int) -> dict[str, Any]:
     """One start of a training as plain data."""
-    backend = resolve_backend(config.backend, config.device)
+    description = model.description()
     return {
         "step": step,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -33,9 +33,16 @@ def record(config: RunConfig, model: Any, arguments: list[str], step: int) -> di
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "threads": torch.get_num_threads(),
         },
-        "backend": {"name": backend.name, "reason": backend.reason},
-        "model": model.description(),
+        "backend": _backend(config, description["backend"]),
+        "model": description,
     }
+
+
+def _backend(config: RunConfig, name: str) -> dict[str, Any]:
+    """What computes, and why it and nothing else."""
+    found = resolve_backend(config.backend, config.device)
+    reason = found.reason if found.name == name else f"method {config.method} runs on torch alone"
+    return {"name": name, "reason": reason, "instruction_set": isa() if name == "kernels" else None}
 
 
 def processor() -> str:
@@ -56,7 +63,7 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """
     watched = {
         "backend": ("backend", "name"),
-        "instruction set": ("model", "instruction_set"),
+        "instruction set": ("backend", "instruction_set"),
         "torch": ("versions", "torch"),
         "processor": ("machine", "processor"),
     }

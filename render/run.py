@@ -1,10 +1,10 @@
 """Run folders: what a training leaves behind, and how to read it back.
 
-    runs/SCENE/config.json       what was asked for: plain data, versioned, enough to build the model again
-    runs/SCENE/provenance.json   on what it ran: versions, arguments, machine, kernels; one entry a start
-    runs/SCENE/metrics.jsonl     one line about every second of training
-    runs/SCENE/checkpoints/      see render/checkpoint.py
-    runs/SCENE/eval/             pictures and numbers
+runs/SCENE/config.json       what was asked for: plain data, versioned, enough to build the model again
+runs/SCENE/provenance.json   on what it ran: versions, arguments, machine, kernels; one entry a start
+runs/SCENE/metrics.jsonl     one line about every second of training
+runs/SCENE/checkpoints/      see render/checkpoint.py
+runs/SCENE/eval/             pictures and numbers
 """
 
 import json
@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 
-from fields.kernels.library import resolve_backend
 from render import checkpoint
 from render.methods import method
 from render.settings import typed_settings
@@ -57,10 +56,9 @@ class RunConfig:
         kind = method(self.method)
         config = kind(**typed_settings(kind, self.settings))
         scene = Scene.from_header(self.scene) if scene is None else scene
-        backend = resolve_backend(self.backend, self.device).name
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return config.build(scene, device=torch.device(self.device), backend=backend)
+            return config.build(scene, device=torch.device(self.device), backend=self.backend)
 
 
 @dataclass(frozen=True)
@@ -204,7 +202,9 @@ def _read_config(path: Path) -> RunConfig:
     except (ValueError, KeyError, AttributeError):
         raise RunError(f"{path}: not a run's configuration; restore it from a copy or train again") from None
     if stated != (FORMAT, VERSION):
-        raise RunError(f"{path}: {stated[0]} version {stated[1]}, this program reads {FORMAT} version {VERSION}")
+        raise RunError(
+            f"{path}: {stated[0]} version {stated[1]}, this program reads {FORMAT} version {VERSION}"
+        )
     try:
         return RunConfig(**content)
     except TypeError as error:
@@ -230,5 +230,7 @@ def _step_of(line: str) -> float:
 
 def _nearby(path: Path) -> str:
     folders = [path.parent, Path("runs")]
-    runs = {str(found) for folder in folders if folder.is_dir() for found in folder.iterdir() if is_run(found)}
+    runs = {
+        str(found) for folder in folders if folder.is_dir() for found in folder.iterdir() if is_run(found)
+    }
     return f"; runs nearby: {', '.join(sorted(runs)[:8])}" if runs else "; train one: render train SCENE"

@@ -95,7 +95,9 @@ def _fields(kind: type) -> list[tuple[dataclasses.Field, Any]]:
 
 def _known(name: str, hints: dict[str, Any]) -> Any:
     if name not in hints:
-        raise ValueError(f"setting {name!r} is unknown{nearest(name, hints)} Known: {', '.join(sorted(hints))}")
+        raise ValueError(
+            f"setting {name!r} is unknown; known: {', '.join(sorted(hints))}{nearest(name, hints)}"
+        )
     return hints[name]
 
 

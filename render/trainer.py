@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from render import checkpoint, run
+from render import checkpoint, provenance, run
 from render.checkpoint import Checkpoint, NotFiniteError
 from render.methods import method as method_class
 from render.run import Run, RunConfig
@@ -241,13 +241,18 @@ def plan(
     preset = preset or ("standard" if "standard" in kind.PRESETS else next(iter(kind.PRESETS)))
     if preset not in kind.PRESETS:
         raise ValueError(
-            f"preset {preset!r} is unknown to {name}{nearest(preset, kind.PRESETS)} Known: {', '.join(kind.PRESETS)}"
+            f"preset {preset!r} is unknown to {name}; known: {', '.join(kind.PRESETS)}"
+            f"{nearest(preset, kind.PRESETS)}"
         )
     chosen = {**kind.PRESETS[preset], **settings}
     preset_steps = chosen.pop("steps")
     if steps is not None and budget is not None:
         raise ValueError("steps and budget are both given; a training has one length: keep one of them")
-    length = Length(budget=budget) if budget is not None else Length(steps=preset_steps if steps is None else steps)
+    length = (
+        Length(budget=budget)
+        if budget is not None
+        else Length(steps=preset_steps if steps is None else steps)
+    )
     return asdict(kind(**typed_settings(kind, chosen))), preset, length
 
 
@@ -297,8 +302,11 @@ def train(
     )
     pixels = PixelSource.from_scene(scene)
     began = time.perf_counter()
-    home = None if out is None else run.create(Path(out), config, overwrite=overwrite)
     model = config.build(scene)
+    home = None
+    if out is not None:
+        home = run.create(Path(out), config, overwrite=overwrite)
+        home.add_start(provenance.record(config, model, [], 0))
     for each in Training(model, pixels, length, seed=seed, began=began, home=home):
         report(each)
     return model

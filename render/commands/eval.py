@@ -13,12 +13,19 @@ SUMMARY = "Measure a run on held-out views. Every number is printed with its pro
 def parser() -> Parser:
     parser = Parser("eval", SUMMARY)
     parser.add_argument("run", metavar="RUN", help="a run folder, one of its checkpoints, or any file in it")
-    parser.add_argument("--scene", type=Path, metavar="SCENE", help="the scene, if it moved or another is meant")
+    parser.add_argument(
+        "--scene", type=Path, metavar="SCENE", help="the scene, if it moved or another is meant"
+    )
     parser.add_argument("--split", default="test", metavar="NAME", help="train, val or test (default)")
     parser.add_argument(
-        "--protocol", default="float", metavar="NAME", help="float (default), nerfbaselines (8 bits, white), ngp-black"
+        "--protocol",
+        default="float",
+        metavar="NAME",
+        help="float (default), nerfbaselines (8 bits, white), ngp-black",
     )
-    parser.add_argument("--allow-outside", action="store_true", help="let the scene file name pictures outside its folder")
+    parser.add_argument(
+        "--allow-outside", action="store_true", help="let the scene file name pictures outside its folder"
+    )
     add_machine_options(parser)
     add_output_options(parser)
     return parser
@@ -39,19 +46,25 @@ def main(arguments: list[str]) -> int:
     model, step = load_model(run, chosen, device=device, backend=backend, warn=warn)
     console.say(f"{run.path}: {run.config.method}, step {step}")
     result = evaluate_run(
-        run, model, Path(source), options.split, options.protocol, console, allow_outside=options.allow_outside
+        run,
+        model,
+        Path(source),
+        options.split,
+        options.protocol,
+        console,
+        allow_outside=options.allow_outside,
     )
     if options.json:
         print(json.dumps(result, indent=2))
     else:
-        console.say(summary(result))
+        print(summary(result))  # asked for: also where --quiet
     return 0
 
 
 def evaluate_run(
     run: Any, model: Any, source: Path, split: str, protocol: str, console: Console, *, allow_outside: bool
 ) -> dict[str, Any]:
-    """Measure, and write pictures and metrics.json into the run's eval/SPLIT (eval/SPLIT-PROTOCOL if not float)."""
+    """Measure; pictures and metrics.json go into the run's eval/SPLIT (not float: eval/SPLIT-PROTOCOL)."""
     from render.commands.prepare import read_scene
     from render.evaluate import evaluate
     from render.run import plain, write_json
@@ -69,9 +82,10 @@ def summary(result: dict[str, Any]) -> str:
     rule = result["protocol"]
     ground = {None: "own background", (1.0, 1.0, 1.0): "white", (0.0, 0.0, 0.0): "black"}
     colour = rule["background"] and tuple(rule["background"])
+    rounding = "8 bits" if rule["quantised"] else "not quantised"
+    views = f"{rule['split']}, {rule['views']} views of {rule['width']}x{rule['height']}"
+    behind = ground.get(colour, f"background {colour}")
     return (
-        f"psnr {result['psnr']:.2f} dB  ssim {result['ssim']:.4f}  {result['seconds_per_frame']:.3f} s/frame  "
-        f"({rule['split']}, {rule['views']} views of {rule['width']}x{rule['height']}, "
-        f"{ground.get(colour, f'background {colour}')}, {'8 bits' if rule['quantised'] else 'not quantised'}, "
-        "mean of per-image values)"
+        f"psnr {result['psnr']:.2f} dB  ssim {result['ssim']:.4f}  "
+        f"{result['seconds_per_frame']:.3f} s a frame  ({views}, {behind}, {rounding}, mean of per-image values)"
     )

@@ -53,15 +53,21 @@ class Job:
         """Say where the training goes on, and whether its bits can differ from an uninterrupted one."""
         if self.checkpoint is None:
             return
-        console.say(f"goes on at step {self.checkpoint.step}, after {duration(self.checkpoint.elapsed)} of training")
+        console.say(
+            f"goes on at step {self.checkpoint.step}, after {duration(self.checkpoint.elapsed)} of training"
+        )
         earlier = opened.starts()
         changed = differences(earlier[-1], start) if earlier else ["provenance.json is missing"]
         if changed:
             console.say(f"the bits can differ from an uninterrupted training: {', '.join(changed)}")
         elif self.length.steps is None:
-            console.say("same machine and versions; a budget follows the clock, so no two trainings are equal bit for bit")
+            console.say(
+                "same machine and versions; but a budget follows the clock, so no two trainings are equal"
+            )
         else:
-            console.say("same machine and versions: the result will be that of an uninterrupted training, bit for bit")
+            console.say(
+                "same machine and versions: the result will be that of an uninterrupted training, bit for bit"
+            )
 
 
 def prepare(options: Namespace, console: Console) -> Job:
@@ -102,7 +108,9 @@ def _resumed(options: Namespace) -> Job:
         found, _ = run.find(given)
         source = found.config.source
         if source is None:
-            raise RunError(f"{given}: was trained on a scene in memory; its pictures are not there to go on with")
+            raise RunError(
+                f"{given}: was trained on a scene in memory; its pictures are not there to go on with"
+            )
     else:
         source = options.scene
         found, _ = run.find(options.out or Path("runs") / given.resolve().name)
@@ -112,7 +120,9 @@ def _resumed(options: Namespace) -> Job:
         raise RunError(f"{source}: is not the scene that {found.path} was trained on; give that one's path")
     length = Length(config.steps, config.budget)
     last = checkpoint.load_latest(found.checkpoints, warn)
-    return Job(scene, replace(config, source=str(Path(source).absolute())), length, found.path, False, last, found)
+    return Job(
+        scene, replace(config, source=str(Path(source).absolute())), length, found.path, False, last, found
+    )
 
 
 def _merged(options: Namespace, found: Run) -> RunConfig:
@@ -130,16 +140,22 @@ def _merged(options: Namespace, found: Run) -> RunConfig:
             )
     if options.steps or options.budget:
         config = replace(config, steps=options.steps, budget=options.budget)
-    config = replace(config, device=options.device or config.device, backend=options.backend or config.backend)
+    config = replace(
+        config, device=options.device or config.device, backend=options.backend or config.backend
+    )
     return replace(config, **trainer)
 
 
 def read_scene(path: str | Path, split: str, downscale: float, allow_outside: bool) -> Scene:
-    """A scene; a path that does not exist is answered with those nearby."""
-    path = Path(path)
+    """A scene; see `scenes.formats.read` and `check_scene`."""
+    check_scene(Path(path))
+    return formats.read(path, split=split, downscale=downscale, allow_outside=allow_outside)
+
+
+def check_scene(path: Path) -> None:
+    """Raises SceneError, with what exists nearby, if there is nothing at `path`."""
     if not path.exists():
         raise SceneError(f"{path}: no such scene{_scenes_nearby(path)}")
-    return formats.read(path, split=split, downscale=downscale, allow_outside=allow_outside)
 
 
 def _scenes_nearby(path: Path) -> str:

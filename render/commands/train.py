@@ -1,14 +1,12 @@
-"""`render train SCENE`: from pictures to a run folder, with everything that a person wants to see after it."""
+"""`render train SCENE`: from pictures to a run folder, with all that a person wants to see after it."""
 
 import json
 import os
 import signal
-import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +22,16 @@ def parser() -> Parser:
     parser.add_argument("--method", metavar="NAME", help="ngp (default) or nerf")
     parser.add_argument("--preset", metavar="NAME", help="fast, standard or quality; paper for nerf")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=whole, metavar="N", help="train for N steps: the same seed, the same bits")
+    length.add_argument(
+        "--steps", type=whole, metavar="N", help="train for N steps: the same seed, the same bits"
+    )
     length.add_argument("--budget", type=seconds, metavar="TIME", help="train for 60s, 5m or 1h by the clock")
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: runs/SCENE)")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of all random numbers (default: 0)")
     parser.add_argument("--downscale", type=factor, metavar="N", help="shrink the pictures N times")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="set a hyper-parameter")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="set a hyper-parameter"
+    )
     there = parser.add_mutually_exclusive_group()
     there.add_argument("--resume", action="store_true", help="go on with the run that is there")
     there.add_argument("--overwrite", action="store_true", help="replace the run that is there")
@@ -59,7 +61,7 @@ def main(arguments: list[str]) -> int:
 
 
 def fit(options: Namespace, arguments: list[str], console: Console) -> tuple[Any, Any, Any, bool]:
-    """Train. Returns the run, the model, the last report (None: nothing was left to do) and whether it is done."""
+    """Train. Returns run, model, last report (None: nothing was left to do) and whether it is finished."""
     from render import provenance
     from render.commands.prepare import prepare, set_threads
     from render.trainer import Training
@@ -71,7 +73,9 @@ def fit(options: Namespace, arguments: list[str], console: Console) -> tuple[Any
     began = time.perf_counter()
     run = job.open_run()
     model = run.config.build(job.scene)
-    start = provenance.record(run.config, model, ["train", *arguments], job.checkpoint.step if job.checkpoint else 0)
+    start = provenance.record(
+        run.config, model, ["train", *arguments], job.checkpoint.step if job.checkpoint else 0
+    )
     console.say(f"backend: {start['backend']['name']} ({start['backend']['reason']})")
     job.announce_resume(run, start, console)
     run.add_start(start)
@@ -119,7 +123,9 @@ def finish(run: Any, model: Any, options: Namespace, console: Console) -> dict[s
     console.say("next:")
     console.say(f"  render video {shown(run.path)} --width 800        another video, larger")
     console.say(f"  render eval {shown(run.path)} --protocol nerfbaselines   numbers to compare with others")
-    console.say(f'  python -c \'import render; model = render.load("{shown(run.path)}")\'   use it in a program')
+    console.say(
+        f"  python -c 'import render; model = render.load(\"{shown(run.path)}\")'   use it in a program"
+    )
     return result
 
 
@@ -144,10 +150,9 @@ def stop_on_signal() -> Iterator[list[int]]:
 def line(report: Any, steps: int | None) -> str:
     """One report on one line."""
     done = f"step {report.step}/{steps}" if steps else f"step {report.step}"
-    return (
-        f"{done}  {report.schedule:4.0%}  psnr {report.psnr:5.2f} dB  {count(report.rays_per_second)}rays/s  "
-        f"{count(report.samples_per_second)}samples/s  {duration(report.elapsed)}, {duration(report.remaining)} left"
-    )
+    rates = f"{count(report.rays_per_second)}rays/s  {count(report.samples_per_second)}samples/s"
+    clock = f"{duration(report.elapsed)}, {duration(report.remaining)} left"
+    return f"{done}  {report.schedule:4.0%}  psnr {report.psnr:5.2f} dB  {rates}  {clock}"
 
 
 def resume_command(options: Namespace) -> str:

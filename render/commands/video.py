@@ -16,10 +16,17 @@ def parser() -> Parser:
     parser = Parser("video", SUMMARY)
     parser.add_argument("run", metavar="RUN", help="a run folder, one of its checkpoints, or any file in it")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the video (default: orbit.mp4 in the run)")
-    parser.add_argument("--frames", type=whole, default=FRAMES, metavar="N", help=f"pictures (default: {FRAMES})")
-    parser.add_argument("--fps", type=whole, default=FPS, metavar="N", help=f"pictures a second (default: {FPS})")
     parser.add_argument(
-        "--width", type=whole, metavar="PIXELS", help=f"default: {WIDTH}, or the training pictures' if that is less"
+        "--frames", type=whole, default=FRAMES, metavar="N", help=f"pictures (default: {FRAMES})"
+    )
+    parser.add_argument(
+        "--fps", type=whole, default=FPS, metavar="N", help=f"pictures a second (default: {FPS})"
+    )
+    parser.add_argument(
+        "--width",
+        type=whole,
+        metavar="PIXELS",
+        help=f"default: {WIDTH}, or the training pictures' if that is less",
     )
     add_machine_options(parser)
     add_output_options(parser)
@@ -60,22 +67,13 @@ def orbit_video(
 ) -> Path:
     """Render one turn around the scene as its own cameras saw it. Returns the file written."""
     from render import video
-    from scenes.paths import orbit
+    from scenes.paths import scene_orbit
     from scenes.scene import Scene
 
     scene = Scene.from_header(run.config.scene)
-    around, size = scene.orbit, scene.cameras
+    size = scene.cameras
     width = width or min(WIDTH, size.width)
-    cameras = orbit(
-        centre=around.centre,
-        radius=around.radius,
-        elevation=around.elevation,
-        frames=frames,
-        width=width,
-        height=max(round(width * size.height / size.width), 1),
-        fov=around.fov,
-        up=around.up,
-    )
+    cameras = scene_orbit(scene, frames, width, max(round(width * size.height / size.width), 1))
     path = out or run.path / "orbit.mp4"
     with console.progress():
         video.write_video(path, video.frames(model, cameras, console.count("video frame")), fps)

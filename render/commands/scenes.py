@@ -1,0 +1,117 @@
+"""`render scenes list|info|generate`: which scenes there are, what is in one, and making one."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from render.arguments import USAGE, Parser, whole
+from render.console import duration
+from render.settings import nearest
+
+ACTIONS = {
+    "list": "the scenes in a folder, and those that can be made",
+    "info": "what is in a scene: splits, cameras, bounds",
+    "generate": "make a scene of our own",
+}
+
+
+def main(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: render scenes ACTION ...\n")
+        print("\n".join(f"  {name:<9} {summary}" for name, summary in ACTIONS.items()))
+        return 0 if arguments else USAGE
+    action, *rest = arguments
+    if action not in ACTIONS:
+        known = f"; one of {', '.join(ACTIONS)}"
+        sys.stderr.write(f"render scenes: unknown action {action}{nearest(action, ACTIONS) or known}\n")
+        return USAGE
+    return {"list": list_scenes, "info": info, "generate": generate}[action](rest)
+
+
+def list_scenes(arguments: list[str]) -> int:
+    parser = Parser("scenes list", "The scenes in a folder, and those that can be made.")
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("scenes"), metavar="DIR")
+    parser.add_argument("--json", action="store_true", help="print JSON, and nothing else")
+    options = parser.parse_args(arguments)
+    from scenes.generate import GENERATORS
+
+    found = {str(path): name for path, name in scenes_in(options.folder)}
+    if options.json:
+        print(json.dumps({"found": found, "generators": list(GENERATORS)}, indent=2))
+        return 0
+    print(f"in {options.folder}:" if found else f"in {options.folder}: none")
+    for path, name in found.items():
+        print(f"  {path}  ({name})")
+    print("can be made (render scenes generate NAME):")
+    print(f"  {', '.join(GENERATORS)}")
+    return 0
+
+
+def scenes_in(folder: Path) -> list[tuple[Path, str]]:
+    """The scene folders directly in `folder`, with their formats."""
+    from scenes.formats import detect
+    from scenes.scene import SceneError
+
+    found = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        try:
+            found.append((path, detect(path).name))
+        except SceneError:
+            continue
+    return found
+
+
+def info(arguments: list[str]) -> int:
+    parser = Parser("scenes info", "What is in a scene.")
+    parser.add_argument("scene", metavar="SCENE", help="a scene folder, or a scene file in it")
+    parser.add_argument(
+        "--allow-outside", action="store_true", help="let it name pictures outside its folder"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, and nothing else")
+    options = parser.parse_args(arguments)
+    from render.commands.prepare import check_scene, read_scene
+    from scenes import formats
+
+    check_scene(Path(options.scene))
+    detected = formats.detect(options.scene)
+    splits = {
+        split: read_scene(options.scene, split, 1, options.allow_outside)
+        for split in formats.splits(options.scene)
+    }
+    first = next(iter(splits.values()))
+    facts: dict[str, Any] = {
+        "format": detected.name,
+        "recognised": detected.reason,
+        "views": {split: len(scene) for split, scene in splits.items()},
+        "fov": float(first.cameras.fov.mean()),
+        **first.header(),
+    }
+    if options.json:
+        print(json.dumps(facts, indent=2))
+        return 0
+    bounds, orbit = first.bounds, first.orbit
+    print(f"{first.name}: {detected.name} ({detected.reason})")
+    print(f"  views       {', '.join(f'{count} {split}' for split, count in facts['views'].items())}")
+    print(f"  pictures    {facts['width']}x{facts['height']}, {'with' if first.has_alpha else 'no'} alpha")
+    print(f"  cameras     {facts['fov']:.1f} degrees vertical field of view")
+    print(f"  bounds      {bounds.minimum} to {bounds.maximum}, seen from {bounds.near:g} to {bounds.far:g}")
+    print(f"  orbit       radius {orbit.radius:.2f}, elevation {orbit.elevation:.0f} degrees")
+    return 0
+
+
+def generate(arguments: list[str]) -> int:
+    from scenes.generate import GENERATORS, generator
+
+    parser = Parser("scenes generate", "Make a scene of our own, with exact poses, depth and normals.")
+    parser.add_argument("name", metavar="NAME", help=", ".join(GENERATORS))
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the folder to write (default: scenes/NAME)")
+    parser.add_argument("--width", type=whole, metavar="PIXELS", help="of the square pictures")
+    options = parser.parse_args(arguments)
+    out = options.out or Path("scenes") / options.name
+    make = generator(options.name)
+    began = time.perf_counter()
+    make(out=out, **({} if options.width is None else {"width": options.width}))
+    print(f"{out}: made in {duration(time.perf_counter() - began)}; train it: render train {out}")
+    return 0
