@@ -1,0 +1,1 @@
+"""Encodings of points and directions: what lets a small network hold fine detail."""
