@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from render.samplers.stratified import random_shares
+
 FLOOR = 1e-5  # added to every weight, so that an empty ray is sampled evenly (NeRF's code)
 
 
@@ -29,7 +31,7 @@ def sample_pdf(
     if generator is None:
         share = torch.linspace(0, 1, count, dtype=edges.dtype, device=edges.device).expand(shape)
     else:
-        share = torch.rand(shape, generator=generator, dtype=edges.dtype, device=edges.device)
+        share = random_shares(shape, generator, like=edges)
     return invert_cdf(edges.detach(), weights.detach(), share, floor)
 
 

@@ -1,5 +1,7 @@
 """Stratified samples between two distances of each ray (NeRF, arXiv:2003.08934, Eq. 2)."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -39,6 +41,12 @@ def stratified_points(
     return points if generator is None else _between_midpoints(points, generator)
 
 
+def random_shares(shape: Sequence[int], generator: torch.Generator, like: Tensor) -> Tensor:
+    """Uniform numbers in [0, 1), drawn where the generator is, of the device and type of `like`."""
+    drawn = torch.rand(tuple(shape), generator=generator, dtype=like.dtype, device=generator.device)
+    return drawn.to(like.device)
+
+
 def _even(start: Tensor, stop: Tensor, count: int) -> Tensor:
     share = torch.linspace(0, 1, count, dtype=start.dtype, device=start.device)
     return start[..., None] * (1 - share) + stop[..., None] * share
@@ -48,5 +56,4 @@ def _between_midpoints(points: Tensor, generator: torch.Generator) -> Tensor:
     middle = (points[..., 1:] + points[..., :-1]) / 2
     lower = torch.cat((points[..., :1], middle), dim=-1)
     upper = torch.cat((middle, points[..., -1:]), dim=-1)
-    share = torch.rand(points.shape, generator=generator, dtype=points.dtype, device=points.device)
-    return lower + (upper - lower) * share
+    return lower + (upper - lower) * random_shares(points.shape, generator, like=points)

@@ -1,0 +1,138 @@
+"""What every method's model does, and the part that all methods made of rays share."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from scenes.cameras import Cameras
+from scenes.pixels import PixelSource
+from scenes.rays import Rays
+
+Colour = tuple[float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Rendered:
+    """What was asked for, one value a ray or pixel; the rest is None.
+
+    rgb       in front of the background, in [0, 1] up to rounding
+    opacity   share of the ray that is stopped, in [0, 1] up to rounding
+    distance  along the ray, scene units: mean of what it meets, 0 where it meets nothing
+    z_depth   the same along the optical axis of the camera
+    normal    unit length, model frame, towards the camera
+    """
+
+    rgb: Float[Tensor, "*s 3"] | None = None
+    opacity: Float[Tensor, "*s"] | None = None
+    distance: Float[Tensor, "*s"] | None = None
+    z_depth: Float[Tensor, "*s"] | None = None
+    normal: Float[Tensor, "*s 3"] | None = None
+
+
+class Model(Protocol):
+    """A method at work on one scene. It owns its parameters and its optimiser's state."""
+
+    def step(self, pixels: PixelSource, schedule: float, generator: torch.Generator) -> dict[str, float]:
+        """One whole update; at least loss, psnr (dB, of the batch), rays and samples.
+
+        `schedule` in [0, 1] is the share of the training that is done. A loss that is not finite is
+        returned, not hidden.
+        """
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """All that a resumed training needs, bit for bit; what begins with "optimizer." only it needs."""
+        ...
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take over what `state` gave. Raises ValueError for a missing name or another shape."""
+        ...
+
+    def render(
+        self, camera: Cameras, outputs: Sequence[str] = ("rgb",), background: Colour | None = None
+    ) -> Rendered:
+        """The picture that one camera takes, (height, width), without gradients."""
+        ...
+
+    def description(self) -> dict[str, Any]:
+        """Backend, precision, number of parameters and what else a run's record should say."""
+        ...
+
+
+class RayModel:
+    """`render` for methods whose pixels are rays that know nothing of each other.
+
+    A subclass implements `render_rays` for the names in `ray_outputs`; z_depth follows from distance.
+    """
+
+    ray_outputs: ClassVar[tuple[str, ...]] = ("rgb", "opacity", "distance")
+    rays_per_chunk: int = 4096
+    background: Colour | None  # of the scene, behind everything; None means black
+    device: torch.device
+
+    def render_rays(self, rays: Rays, outputs: Sequence[str], background: Colour | None = None) -> Rendered:
+        """What is seen along rays of any number, (n,); one chunk of a picture."""
+        raise NotImplementedError
+
+    def render_rays_of(
+        self, camera: Cameras, rays: Rays, outputs: Sequence[str], background: Colour | None
+    ) -> Rendered:
+        """`render_rays`, for a method to override whose rays need to know their camera."""
+        return self.render_rays(rays, outputs, background)
+
+    @torch.no_grad()
+    def render(
+        self, camera: Cameras, outputs: Sequence[str] = ("rgb",), background: Colour | None = None
+    ) -> Rendered:
+        """The picture that one camera takes, on the camera's device: see `Rendered`.
+
+        background: the colour behind everything; the scene's own if not given.
+        Raises: ValueError for an output that the method cannot give, or more than one camera.
+        """
+        known = (*self.ray_outputs, "z_depth") if "distance" in self.ray_outputs else self.ray_outputs
+        check_outputs(outputs, known)
+        there = camera.to(self.device)
+        rays = there.rays().reshape(-1)
+        wanted = {"distance" if name == "z_depth" else name for name in outputs}
+        chunks = [
+            self.render_rays_of(there, rays[i : i + self.rays_per_chunk], tuple(wanted), background)
+            for i in range(0, len(rays), self.rays_per_chunk)
+        ]
+        found = {name: torch.cat([getattr(chunk, name) for chunk in chunks]) for name in wanted}
+        if "z_depth" in outputs:
+            forward = there.camera_to_world[:3, 2]
+            found["z_depth"] = found["distance"] * (rays.directions * forward).sum(-1)
+        shape, back = (camera.height, camera.width), camera.camera_to_world.device
+        return Rendered(**{name: found[name].unflatten(0, shape).to(back) for name in outputs})
+
+    def background_colour(self, background: Colour | None) -> Float[Tensor, "3"]:
+        """The colour behind everything: the given one, or the scene's, or black."""
+        return torch.tensor(background or self.background or (0.0, 0.0, 0.0), device=self.device)
+
+
+def check_outputs(outputs: Iterable[str], known: Sequence[str]) -> None:
+    """Raises ValueError for an output that is not known, naming those that are."""
+    if isinstance(outputs, str):
+        raise ValueError(f"outputs is a sequence of names, got {outputs!r}; write ({outputs!r},)")
+    for name in outputs:
+        if name not in known:
+            there = "no output of this method" if name in _ALL_OUTPUTS else "no output"
+            raise ValueError(f"outputs: {name!r} is {there}; it gives {', '.join(known)}")
+
+
+_ALL_OUTPUTS = tuple(field.name for field in fields(Rendered))
+
+
+def check_state(own: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+    """Raises ValueError if a state does not have the names and shapes of the model's own."""
+    if odd := sorted(own.keys() ^ state.keys()):
+        raise ValueError(f"state: {odd[0]} is {'missing' if odd[0] in own else 'unknown'}; wrong settings?")
+    for name, value in own.items():
+        if value.shape != state[name].shape:
+            raise ValueError(
+                f"state: {name} is {tuple(state[name].shape)}, these settings want {tuple(value.shape)}"
+            )
