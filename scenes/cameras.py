@@ -17,7 +17,7 @@ from torch.nn.functional import normalize, pad
 
 from scenes.rays import Rays
 
-Vectors = Float[Tensor, "*n 3"] | Sequence[float | int]
+Vectors = Float[Tensor, "*#n 3"] | Sequence[float | int]
 
 
 def rays_through(
@@ -83,7 +83,7 @@ class Cameras:
     ) -> "Cameras":
         """Cameras at `eye` that see `target` in the middle of the picture and `up` upwards.
 
-        eye, target, up: (*n, 3), broadcast; fov: vertical, degrees.
+        eye, target, up: (*n, 3), broadcast against each other; fov: vertical, degrees.
         Raises: ValueError where eye is target, or where up runs along the view.
         """
         eye, target, up = torch.broadcast_tensors(

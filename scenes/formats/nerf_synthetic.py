@@ -248,7 +248,7 @@ def read_geometry(scene: Scene, index: int) -> Geometry:
         raise SceneError(f"{file or scene.images.name(index)}: no geometry is stored for this frame")
     size = (scene.cameras.height, scene.cameras.width)
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             z_depth, normal = arrays["z_depth"], arrays["normal"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise SceneError(f"{file}: is no geometry file ({error}); write it again") from error

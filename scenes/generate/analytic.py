@@ -55,7 +55,10 @@ def waves(length: float | int) -> Texture:
 
 
 class Hit(NamedTuple):
-    """Where rays meet a shape first; `distance` is infinite where they do not."""
+    """Where rays meet a shape first; `distance` is infinite where they do not.
+
+    normal: unit length, on the side that the ray comes from.
+    """
 
     distance: Float[Tensor, "*rays"]
     normal: Float[Tensor, "*rays 3"]
@@ -76,10 +79,11 @@ class Sphere:
         # The squared miss distance by the perpendicular, not |c|^2 - b^2, which cancels far away.
         missed = (to_centre - along[..., None] * rays.directions).square().sum(-1)
         half = (self.radius**2 - missed).clamp(min=0).sqrt()
-        distance = torch.where(along - half > 0, along - half, along + half)
+        outside = along - half > 0
+        distance = torch.where(outside, along - half, along + half)
         distance = torch.where((missed < self.radius**2) & (distance > 0), distance, torch.inf)
         normal = normalize(distance[..., None] * rays.directions - to_centre, dim=-1)
-        return Hit(distance, normal)
+        return Hit(distance, torch.where(outside[..., None], normal, -normal))
 
 
 @dataclass(frozen=True)
