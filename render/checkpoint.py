@@ -56,7 +56,8 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
     temporary = folder / f".step-{checkpoint.step}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
+        for remains in folder.glob(".step-*.tmp"):  # of a process that was killed while it saved
+            shutil.rmtree(remains)
         temporary.mkdir()
         for name, content in _files(checkpoint).items():
             _write_synced(temporary / name, content)

@@ -221,7 +221,7 @@ def _remove(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _step_of(line: str) -> float:
+def _step_of(line: str) -> int | float:
     try:
         return json.loads(line)["step"]
     except (ValueError, KeyError):

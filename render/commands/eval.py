@@ -85,7 +85,6 @@ def summary(result: dict[str, Any]) -> str:
     rounding = "8 bits" if rule["quantised"] else "not quantised"
     views = f"{rule['split']}, {rule['views']} views of {rule['width']}x{rule['height']}"
     behind = ground.get(colour, f"background {colour}")
-    return (
-        f"psnr {result['psnr']:.2f} dB  ssim {result['ssim']:.4f}  "
-        f"{result['seconds_per_frame']:.3f} s a frame  ({views}, {behind}, {rounding}, mean of per-image values)"
-    )
+    numbers = f"psnr {result['psnr']:.2f} dB  ssim {result['ssim']:.4f}"
+    speed = f"{result['seconds_per_frame']:.3f} s a frame"
+    return f"{numbers}  {speed}  ({views}, {behind}, {rounding}, mean of per-image values)"

@@ -2,6 +2,8 @@
 
 import importlib
 
+from render.settings import nearest
+
 # A new method is one line here; nothing else in the program learns its name.
 METHODS = {
     "ngp": "render.methods.ngp:NGP",
@@ -12,6 +14,6 @@ METHODS = {
 def method(name: str) -> type:
     """The class of hyper-parameters called `name`. Raises ValueError for an unknown one."""
     if name not in METHODS:
-        raise ValueError(f"method {name!r} is unknown; known: {', '.join(METHODS)}")
+        raise ValueError(f"method {name!r} is unknown; known: {', '.join(METHODS)}{nearest(name, METHODS)}")
     module, attribute = METHODS[name].split(":")
     return getattr(importlib.import_module(module), attribute)
