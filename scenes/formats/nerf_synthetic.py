@@ -64,7 +64,7 @@ def read(path: Path, split: str = "train", downscale: float | int = 1, allow_out
     file = folder / f"transforms_{split}.json"
     contents = _load(file)
     angle = contents.get("camera_angle_x")
-    if not _is_number(angle) or not 0 < angle < math.pi:
+    if not _is_number(angle) or not 1e-4 < angle < math.pi:
         raise SceneError(f"{file}: camera_angle_x is {angle!r}; give the horizontal field of view in radians")
     entries = contents.get("frames")
     if not isinstance(entries, list) or not entries:
@@ -110,7 +110,7 @@ def _is_number(value: object) -> bool:
 def _frame(file: Path, index: int, entry: object, allow_outside: bool) -> _Frame:
     """One entry of `frames`, checked."""
     name = entry.get("file_path") if isinstance(entry, dict) else None
-    if not isinstance(name, str) or not name or "\0" in name:
+    if not isinstance(name, str) or not name or not name.isprintable():
         raise SceneError(f"{file}: frame {index}: file_path is {name!r}; name the frame's picture")
     name = name.removeprefix("./")
     label = f"{file}: frame {index} ({name})"
@@ -127,7 +127,7 @@ def _check_pose(label: str, matrix: object) -> None:
     ):
         raise SceneError(f"{label}: transform_matrix is not 4x4 numbers. Remove the frame or fix its matrix.")
     pose = np.array(rows, dtype=np.float64)
-    if not np.isfinite(pose).all():
+    if not (np.abs(pose) < 1e30).all():  # false for NaN too; larger overflows float32 when multiplied
         raise SceneError(f"{label}: camera_to_world is not finite. Remove the frame or fix its matrix.")
     rotation = pose[:3, :3]
     determinant = float(np.linalg.det(rotation))

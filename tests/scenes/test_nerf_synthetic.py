@@ -109,6 +109,7 @@ def test_what_is_no_scene_is_refused_by_name(tmp_path):
     [
         (changed(1, 2, math.nan), "is not finite"),
         (changed(0, 3, math.inf), "is not finite"),
+        (changed(0, 3, 1e300), "is not finite"),
         (changed(0, 0, 0.0), r"is not a rotation \(determinant 0\.00\)"),
         (changed(0, 0, -1.0), r"is not a rotation \(determinant -1\.00\)"),
         (changed(0, 0, 2.0), r"is not a rotation \(determinant 2\.00\)"),
@@ -128,7 +129,7 @@ def test_poses_that_are_none_are_refused_with_the_frames_name(matrix, message, t
         read(folder)
 
 
-@pytest.mark.parametrize("angle", [None, "0.7", 0, -1, 4, math.nan, True])
+@pytest.mark.parametrize("angle", [None, "0.7", 0, 1e-300, -1, 4, math.nan, True])
 def test_a_senseless_field_of_view_is_refused(angle, tmp_path):
     with pytest.raises(SceneError, match="camera_angle_x"):
         read(a_scene(tmp_path, [frame()], angle=angle))
@@ -145,6 +146,7 @@ def test_a_senseless_field_of_view_is_refused(angle, tmp_path):
         ('{"camera_angle_x": 0.7, "frames": [3]}', "frame 0: file_path is None"),
         ('{"camera_angle_x": 0.7, "frames": [{"file_path": ["a"]}]}', "file_path is"),
         ('{"camera_angle_x": 0.7, "frames": [{"file_path": "a\\u0000b"}]}', "file_path is"),
+        ('{"camera_angle_x": 0.7, "frames": [{"file_path": "a\\nb"}]}', r"file_path is 'a\\nb'"),
     ],
 )
 def test_broken_files_are_named(text, message, tmp_path):
