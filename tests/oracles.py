@@ -31,6 +31,30 @@ def published_nerf_weights(raw: Tensor, z: Tensor, direction_lengths: Tensor) ->
     return weights
 
 
+def published_nerf_picture(
+    coarse, fine, origins: Tensor, directions: Tensor, near: float, far: float, counts: tuple[int, int]
+) -> Tensor:
+    """What NeRF's published code shows without jitter, on white, along its unnormalised rays.
+
+    coarse, fine: (points, unit directions) -> (raw density, colour). origins, directions: (rays, 3).
+    """
+    lengths = directions.norm(dim=-1)
+    z = near + (far - near) * torch.linspace(0, 1, counts[0], dtype=origins.dtype).expand(len(origins), -1)
+    for field in (coarse, fine):
+        points = origins[:, None] + z[..., None] * directions[:, None]
+        raw, rgb = field(points, (directions / lengths[:, None])[:, None].expand_as(points))
+        weights = published_nerf_weights(raw, z, lengths)
+        if field is coarse:
+            middle = (z[:, 1:] + z[:, :-1]) / 2
+            shares = torch.linspace(0, 1, counts[1], dtype=z.dtype).tolist()
+            drawn = [
+                [invert_cdf_loop(m.tolist(), w.tolist(), share) for share in shares]
+                for m, w in zip(middle, weights[:, 1:-1], strict=True)
+            ]
+            z = torch.cat((z, torch.tensor(drawn, dtype=z.dtype)), dim=-1).sort(dim=-1).values
+    return (weights[..., None] * rgb).sum(dim=1) + 1 - weights.sum(dim=-1, keepdim=True)
+
+
 def invert_cdf_loop(edges: list[float], weights: list[float], share: float) -> float:
     """NeRF section 5.2 for one share: walk the intervals of (weights + 1e-5) until it is spent."""
     weights = [w + 1e-5 for w in weights]
