@@ -64,6 +64,10 @@ SIGNATURES = {
     "nr_march": (ARRAY, ARRAY, ARRAY, c_int64, ARRAY, c_int32, c_float, ARRAY, ARRAY),
     "nr_sparse_adam": (*(ARRAY,) * 4, c_int64, c_int32, *(c_float,) * 4, c_int64),
     "nr_occupancy_bits": (ARRAY, c_int32, c_float, ARRAY),
+    "nr_ngp_train_step": (c_void_p,) * 4,
+    "nr_ngp_render": (c_void_p, ARRAY, ARRAY, c_int64, *(c_float,) * 3, *(ARRAY,) * 3, *(c_void_p,) * 3),
+    "nr_ngp_density": (c_void_p, ARRAY, c_int64, ARRAY, c_void_p),
+    "nr_table_to_half": (ARRAY, c_int64, ARRAY),
 }
 
 
@@ -72,20 +76,22 @@ class Library:
 
     def __init__(self, name: str, handle: ctypes.CDLL) -> None:
         self.isa = name
-        self._handle = handle
-        handle.nr_error.restype = c_char_p
+        self.handle = handle
+        handle.nr_error.restype = handle.nr_ngp_stage_name.restype = c_char_p
+        handle.nr_ngp_workspace_create.restype = c_void_p
+        handle.nr_ngp_workspace_destroy.argtypes = (c_void_p,)
         for function, arguments in SIGNATURES.items():
             getattr(handle, function).argtypes = (*arguments, c_int)
 
-    def call(self, function: str, *arguments: Tensor | ctypes.Structure | float | None) -> None:
+    def call(self, function: str, *arguments: Tensor | ctypes.Structure | int | float | None) -> None:
         """Run one kernel on `torch.get_num_threads()` threads; tensors pass as their data pointers.
 
         Pointers are not checked here: every operator checks its tensors first (`checks.py`).
         """
         pointers = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
-        status = getattr(self._handle, function)(*pointers, torch.get_num_threads())
+        status = getattr(self.handle, function)(*pointers, torch.get_num_threads())
         if status != 0:
-            raise RuntimeError(f"{function} ({self.isa}): {self._handle.nr_error(status).decode()}")
+            raise RuntimeError(f"{function} ({self.isa}): {self.handle.nr_error(status).decode()}")
 
 
 def library(name: str | None = None) -> Library:

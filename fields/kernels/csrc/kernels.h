@@ -115,7 +115,7 @@ typedef struct {
   const float *intrinsics;      /* images, 4: fx, fy, cx, cy */
   const int32_t *blocks;
   int64_t foreground_blocks, background_blocks;
-  float background_share;
+  double foreground_rate; /* chance that a draw takes a foreground block */
   int32_t channels;
 } nr_pixels;
 
@@ -134,6 +134,7 @@ typedef struct {
   float background[3];
   float learning_rate, beta1, beta2, epsilon, weight_decay; /* the L2 term is for the networks only */
   nr_adam_state table, density_weights, color_weights;
+  int32_t gradients_only; /* leave the gradients where they are and update nothing */
   int32_t profile;
   /* what came of it */
   double loss, squared_error; /* means over rays and channels */

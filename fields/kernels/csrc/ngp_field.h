@@ -108,6 +108,13 @@ template <class Mode, int F> struct Encoder {
 inline vfloat density_activation(vfloat raw) { return vexp(vmin(raw, splat(15.0f))); }
 inline vfloat density_gradient(vfloat raw) { return vexp(vmax(vmin(raw, splat(15.0f)), splat(-15.0f))); }
 
+inline bool valid(const nr_ngp &f) {
+  auto fits = [](int width, int layers) { return width >= 16 && width <= 128 && width % 16 == 0 && layers >= 1 && layers <= 8; };
+  return valid(f.grid) && f.grid.features >= 2 && f.grid.levels * f.grid.features <= 64 && f.box_side > 0 &&
+         fits(f.density_width, f.density_hidden_layers) && fits(f.color_width, f.color_hidden_layers) &&
+         f.resolution >= 4 && f.resolution <= 256 && f.resolution % 4 == 0;
+}
+
 /* float32 rows of a chunk into panel rows. */
 template <class P> inline void to_panel_rows(const float *rows, int features, int columns, typename P::word *panel) {
   for (int k = 0; k < features; k += 2)

@@ -23,7 +23,7 @@ template <class Mode> struct KeptChunk {
 template <class Mode> struct BlockChunk {
   typedef typename Mode::P::word word;
   alignas(64) int32_t ray[kChunk];
-  alignas(64) float weight[kChunk], after[kChunk], raw[kChunk], t[kChunk]; /* after: transmittance behind it */
+  alignas(64) float weight[kChunk], after[kChunk], raw[kChunk]; /* after: transmittance behind it */
   alignas(64) float rgb[kColorRows * kChunk];
   Buffer<word> input, hidden; /* of the colour network */
 };
@@ -54,19 +54,20 @@ public:
   typedef typename Mode::P P;
   typedef typename P::word word;
   RayMarcher marcher[kBlockRays];
-  float transmittance[kBlockRays];
+  float transmittance[kBlockRays], weighted_distance[kBlockRays]; /* sum of weight * t */
   alignas(64) word harmonics[kBlockRays][kHarmonics]; /* of each ray's direction, as panel words */
   Shelf<BlockChunk<Mode>> chunks;
   int64_t evaluated = 0, selected = 0;
   Stopwatch watch;
   Encoder<Mode, F> encode;
   NetworkScratch<P> scratch;
-  Buffer<word> panel, hidden;
+  Buffer<word> panel, hidden, gradient_panel;
   Buffer<float> outputs;
 
   void start_ray(int ray, const float *origin, const float *direction, float jitter, float step) {
     marcher[ray].start(origin, direction, jitter, step);
     transmittance[ray] = 1;
+    weighted_distance[ray] = 0;
     float y[kHarmonics];
     spherical_harmonics(direction[0], direction[1], direction[2], y);
     if constexpr (P::per_word == 1) {
@@ -151,10 +152,12 @@ private:
       }
       to_panel_rows<P>(outputs.data(), kDensityOutputs, columns, output_words_.reserve(kDensityOutputs * kChunk));
       for (int s = 0; s < count; s++) {
-        float &before = transmittance[sample_ray_[begin + s]];
+        const int ray = sample_ray_[begin + s];
+        float &before = transmittance[ray];
         if (before < limits.lowest_transmittance) continue;
         const float weight = before * opaque[s];
         before *= passed[s];
+        weighted_distance[ray] += weight * sample_t_[begin + s];
         if (weight > limits.lowest_weight) keep(networks, begin, s, weight, before, kept);
       }
       watch.lap(kSelect);
@@ -179,7 +182,6 @@ private:
     c.weight[i] = weight;
     c.after[i] = after;
     c.raw[i] = outputs[s];
-    c.t[i] = sample_t_[begin + s];
     word *to = k.encoding.data() + i;
     const word *from = panel.data() + s;
     for (int row = 0; row < networks.encoding / P::per_word; row++) to[row * kChunk] = from[row * kChunk];
@@ -196,7 +198,7 @@ private:
     for (int i = k.count; i < round_up(k.count, 32); i++) {
       k.x[i] = k.y[i] = k.z[i] = 0.5f;
       c.ray[i] = 0;
-      c.weight[i] = c.after[i] = c.raw[i] = c.t[i] = 0;
+      c.weight[i] = c.after[i] = c.raw[i] = 0;
       for (int row = 0; row < networks.encoding / P::per_word; row++) k.encoding[row * kChunk + i] = 0;
       for (int row = 0; row < (kDensityOutputs + kHarmonics) / P::per_word; row++) c.input[row * kChunk + i] = 0;
     }

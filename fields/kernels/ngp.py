@@ -1,0 +1,317 @@
+"""The instant-ngp field in fused calls: a training step, a picture, densities.
+
+What they compute is defined by the readable parts: `render.methods.ngp.composed_loss` for the step's loss
+and gradients, `fields.kernels.adam` for its update, `fields.ngp.NGPField` for the field. Only the rounds in
+which rays are marched, and the order of sums, are their own.
+"""
+
+import ctypes
+import weakref
+from collections.abc import Sequence
+from ctypes import c_double, c_float, c_int32, c_int64, c_uint64, c_void_p
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from fields.kernels.checks import check_array
+from fields.kernels.library import Grid, Library, library
+from fields.ngp import NGPField
+from scenes.pixels import PixelSource
+
+FEATURES = (2, 4, 8)  # a level of the kernels' grid
+WIDEST_ENCODING = 64
+
+
+class _Field(ctypes.Structure):
+    """nr_ngp of csrc/kernels.h."""
+
+    _fields_ = (
+        ("grid", Grid),
+        ("table", c_void_p),
+        ("table_half", c_void_p),
+        ("density_weights", c_void_p),
+        ("color_weights", c_void_p),
+        ("density_width", c_int32),
+        ("density_hidden_layers", c_int32),
+        ("color_width", c_int32),
+        ("color_hidden_layers", c_int32),
+        ("bits", c_void_p),
+        ("resolution", c_int32),
+        ("bfloat16", c_int32),
+        ("box_minimum", c_float * 3),
+        ("box_side", c_float),
+    )
+
+
+class _Pixels(ctypes.Structure):
+    """nr_pixels."""
+
+    _fields_ = (
+        ("data", c_void_p),
+        ("offset", c_void_p),
+        ("width", c_void_p),
+        ("height", c_void_p),
+        ("camera_to_world", c_void_p),
+        ("intrinsics", c_void_p),
+        ("blocks", c_void_p),
+        ("foreground_blocks", c_int64),
+        ("background_blocks", c_int64),
+        ("foreground_rate", c_double),
+        ("channels", c_int32),
+    )
+
+
+class _AdamState(ctypes.Structure):
+    """nr_adam_state."""
+
+    _fields_ = tuple((name, c_void_p) for name in ("value", "first_moment", "second_moment", "gradient"))
+
+
+class _Step(ctypes.Structure):
+    """nr_ngp_step."""
+
+    _fields_ = (
+        ("seed", c_uint64),
+        ("step", c_int64),
+        ("rays", c_int64),
+        ("march_step", c_float),
+        ("lowest_transmittance", c_float),
+        ("lowest_weight", c_float),
+        ("huber_delta", c_float),
+        ("random_background", c_int32),
+        ("background", c_float * 3),
+        ("learning_rate", c_float),
+        ("beta1", c_float),
+        ("beta2", c_float),
+        ("epsilon", c_float),
+        ("weight_decay", c_float),
+        ("table", _AdamState),
+        ("density_weights", _AdamState),
+        ("color_weights", _AdamState),
+        ("gradients_only", c_int32),
+        ("profile", c_int32),
+        ("loss", c_double),
+        ("squared_error", c_double),
+        ("evaluated", c_int64),
+        ("selected", c_int64),
+        ("stage_seconds", c_double * 10),
+    )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where a ray stops, and which samples count.
+
+    march_step            distance between samples, sides of the box
+    lowest_transmittance  samples behind less than this are dropped
+    lowest_weight         samples that weigh no more than this have no colour and no gradient
+    """
+
+    march_step: float
+    lowest_transmittance: float = 1e-4
+    lowest_weight: float = 1e-4
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """One training step: its place in the run, its rays, and Adam's numbers.
+
+    background: the colour behind the rays, or None for a random one for each ray.
+    weight_decay: L2 term of the networks' gradients (the grid has none).
+    """
+
+    seed: int
+    step: int  # 0, 1, ...
+    rays: int
+    background: tuple[float, float, float] | None
+    background_share: float
+    huber_delta: float
+    learning_rate: float
+    beta1: float
+    beta2: float
+    epsilon: float
+    weight_decay: float
+
+
+@dataclass
+class AdamArrays:
+    """One parameter's flat Adam state. The gradient is all zeros between steps, for the grid."""
+
+    value: Float[Tensor, " p"]
+    first_moment: Float[Tensor, " p"]
+    second_moment: Float[Tensor, " p"]
+    gradient: Float[Tensor, " p"]
+
+    @classmethod
+    def of(cls, value: Float[Tensor, " p"]) -> "AdamArrays":
+        return cls(value, *(torch.zeros_like(value) for _ in range(3)))
+
+    def _struct(self) -> _AdamState:
+        arrays = (self.value, self.first_moment, self.second_moment, self.gradient)
+        for array in arrays:
+            check_array("Adam state", array, self.value.shape)
+        return _AdamState(*(array.data_ptr() for array in arrays))
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Means over rays and channels, and how many samples were looked at and how many taught.
+
+    stages: thread seconds by stage, empty unless asked for.
+    """
+
+    loss: float
+    squared_error: float
+    evaluated: int
+    selected: int
+    stages: dict[str, float]
+
+
+class FusedNGP:
+    """A field's fused calls: its half-precision copy of the table, and the working memory they keep.
+
+    The field is used where it stands: its parameters change in place. After changing them by other means,
+    call `refresh`. Not for two threads at once.
+    """
+
+    def __init__(self, field: NGPField, bits: Int[Tensor, "w w w"]) -> None:
+        """bits: the occupancy words (`render/samplers/occupancy.py`), read anew by every call.
+
+        Raises: KernelsUnavailable, or ValueError for a field that the kernels do not cover.
+        """
+        spec = field.spec.grid
+        if spec.features not in FEATURES or spec.outputs > WIDEST_ENCODING:
+            raise ValueError(
+                f"the kernels take {FEATURES} features a level and {WIDEST_ENCODING} in all, not "
+                f"{spec.features} x {spec.levels}; use backend='reference'"
+            )
+        self.library: Library = library()
+        self.field, self.bits = field, bits
+        self.half = torch.empty_like(field.grid.table, dtype=torch.float16)
+        self.refresh()
+        handle = self.library.handle
+        self.workspace = handle.nr_ngp_workspace_create()
+        if not self.workspace:
+            raise MemoryError("no memory for the kernels' workspace")
+        weakref.finalize(self, handle.nr_ngp_workspace_destroy, self.workspace)
+
+    def refresh(self) -> None:
+        """Follow the table after it was changed from outside."""
+        if self.field.precision == "bfloat16":
+            table = self.field.grid.table.detach()
+            self.library.call("nr_table_to_half", table, table.numel(), self.half)
+
+    def train_step(
+        self,
+        pixels: PixelSource,
+        settings: StepSettings,
+        limits: Limits,
+        states: Sequence[AdamArrays],
+        *,
+        gradients_only: bool = False,
+        profile: bool = False,
+    ) -> StepResult:
+        """One step on rays drawn from `pixels`; `states` are those of table, density and colour weights.
+
+        gradients_only: leave the gradients in the states and change no parameter.
+        """
+        field, source = self._struct(), _pixels_struct(pixels, settings.background_share)
+        step = _Step(
+            seed=settings.seed % 2**64,
+            step=settings.step,
+            rays=settings.rays,
+            march_step=limits.march_step,
+            lowest_transmittance=limits.lowest_transmittance,
+            lowest_weight=limits.lowest_weight,
+            huber_delta=settings.huber_delta,
+            random_background=settings.background is None,
+            background=(c_float * 3)(*(settings.background or (0, 0, 0))),
+            learning_rate=settings.learning_rate,
+            beta1=settings.beta1,
+            beta2=settings.beta2,
+            epsilon=settings.epsilon,
+            weight_decay=settings.weight_decay,
+            gradients_only=gradients_only,
+            profile=profile,
+        )
+        step.table, step.density_weights, step.color_weights = (state._struct() for state in states)
+        pointers = (ctypes.addressof(struct) for struct in (field, source, step))
+        self.library.call("nr_ngp_train_step", *pointers, self.workspace)
+        names = (self.library.handle.nr_ngp_stage_name(i).decode() for i in range(10)) if profile else ()
+        stages = dict(zip(names, step.stage_seconds, strict=False))
+        return StepResult(step.loss, step.squared_error, step.evaluated, step.selected, stages)
+
+    def render(
+        self, origins: Float[Tensor, "n 3"], directions: Float[Tensor, "n 3"], limits: Limits
+    ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, " n"], Float[Tensor, " n"]]:
+        """rgb without a background, opacity, and sum of weight x distance, of rays in the model frame."""
+        rays = len(origins)
+        check_array("origins", origins, (None, 3))
+        check_array("directions", directions, (rays, 3))
+        rgb, opacity, distance = torch.empty(rays, 3), torch.empty(rays), torch.empty(rays)
+        field, evaluated, selected = self._struct(), c_int64(), c_int64()
+        self.library.call(
+            "nr_ngp_render", ctypes.addressof(field), origins, directions, rays,
+            limits.march_step, limits.lowest_transmittance, limits.lowest_weight, rgb, opacity, distance,
+            ctypes.addressof(evaluated), ctypes.addressof(selected), self.workspace,
+        )  # fmt: skip
+        return rgb, opacity, distance
+
+    def density(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+        """Density (1 / model unit) at points of the model frame."""
+        check_array("points", points, (None, 3))
+        density, field = torch.empty(len(points)), self._struct()
+        self.library.call(
+            "nr_ngp_density", ctypes.addressof(field), points, len(points), density, self.workspace
+        )
+        return density
+
+    def _struct(self) -> _Field:
+        field, spec = self.field, self.field.spec
+        check_array("table", field.grid.table, (spec.grid.parameter_count,))
+        check_array("density_weights", field.density_weights, (spec.density_network.parameter_count,))
+        check_array("color_weights", field.color_weights, (spec.color_network.parameter_count,))
+        check_array("bits", self.bits, (None, None, None), torch.int64)
+        levels = (field.grid.scale, field.grid.resolution, field.grid.offset)
+        return _Field(
+            grid=Grid(spec.grid.levels, spec.grid.features, *(array.data_ptr() for array in levels)),
+            table=field.grid.table.data_ptr(),
+            table_half=self.half.data_ptr(),
+            density_weights=field.density_weights.data_ptr(),
+            color_weights=field.color_weights.data_ptr(),
+            density_width=spec.density_width,
+            density_hidden_layers=spec.density_layers,
+            color_width=spec.color_width,
+            color_hidden_layers=spec.color_layers,
+            bits=self.bits.data_ptr(),
+            resolution=4 * len(self.bits),
+            bfloat16=field.precision == "bfloat16",
+            box_minimum=(c_float * 3)(*field.box_minimum.tolist()),
+            box_side=field.box_side,
+        )
+
+
+def _pixels_struct(pixels: PixelSource, background_share: float) -> _Pixels:
+    n = len(pixels)
+    check_array("pixels.data", pixels.data, (None,), torch.uint8)
+    check_array("pixels.offset", pixels.offset, (n,), torch.int64)
+    check_array("pixels.width", pixels.width, (n,), torch.int32)
+    check_array("pixels.height", pixels.height, (n,), torch.int32)
+    check_array("pixels.camera_to_world", pixels.camera_to_world, (n, 3, 4))
+    check_array("pixels.intrinsics", pixels.intrinsics, (n, 4))
+    check_array("pixels.blocks", pixels.blocks, (None, 3), torch.int32)
+    return _Pixels(
+        data=pixels.data.data_ptr(),
+        offset=pixels.offset.data_ptr(),
+        width=pixels.width.data_ptr(),
+        height=pixels.height.data_ptr(),
+        camera_to_world=pixels.camera_to_world.data_ptr(),
+        intrinsics=pixels.intrinsics.data_ptr(),
+        blocks=pixels.blocks.data_ptr(),
+        foreground_blocks=pixels.n_foreground,
+        background_blocks=len(pixels.blocks) - pixels.n_foreground,
+        foreground_rate=pixels.foreground_rate(background_share),
+        channels=pixels.channels,
+    )

@@ -1,0 +1,137 @@
+"""The instant-ngp radiance field (arXiv:2201.05989, section 5.4): hash grid, density network, colour network.
+
+    unit     = (point - box_minimum) / box_side                 the grid covers the unit cube
+    latent   = density network(hash grid(unit))                 16 values
+    density  = exp(latent[0]) / box_side                        1 / model unit, 0 outside the box
+    rgb      = sigmoid(colour network([latent, harmonics(direction)]))
+
+Parameters lie in tiny-cuda-nn's layout (`fields/kernels/tcnn.py` converts whole models).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from fields.base import FieldOutput
+from fields.encodings.hash_grid import HashGrid, HashGridSpec
+from fields.kernels.hash_grid import HashGridLevels, hash_grid
+from fields.kernels.mlp import MLPSpec, layer_matrices, mlp, padded
+from fields.kernels.spherical_harmonics import spherical_harmonics
+
+LATENT, HARMONICS = 16, 16
+LARGEST_RAW = 15.0  # exp(15) is opaque at any step, and its gradient is still finite
+
+
+class TruncatedExponential(torch.autograd.Function):
+    """exp(min(x, 15)), with the gradient exp(clamp(x, -15, 15)) (instant-ngp)."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.clamp(max=LARGEST_RAW).exp()
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return grad * x.clamp(-LARGEST_RAW, LARGEST_RAW).exp()
+
+
+class RoundToHalf(torch.autograd.Function):
+    """The nearest half-precision number; the gradient passes through."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return x.half().to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        return grad
+
+
+@dataclass(frozen=True)
+class NGPSpec:
+    """Shape of the field. Widths are multiples of 16."""
+
+    grid: HashGridSpec
+    density_width: int = 64
+    density_layers: int = 1  # hidden
+    color_width: int = 64
+    color_layers: int = 2
+
+    @property
+    def density_network(self) -> MLPSpec:
+        return MLPSpec(padded(self.grid.outputs), self.density_width, self.density_layers, LATENT)
+
+    @property
+    def color_network(self) -> MLPSpec:
+        return MLPSpec(LATENT + HARMONICS, self.color_width, self.color_layers, padded(3))
+
+
+class NGPField(nn.Module):
+    """Density and colour in the box [box_minimum, box_minimum + box_side]^3 of the model frame.
+
+    precision: "float32", or "bfloat16": networks compute in bfloat16 (`fields/kernels/mlp.py`) and the grid
+    is read in half precision.
+    """
+
+    def __init__(
+        self,
+        spec: NGPSpec,
+        box_minimum: tuple[float, float, float],
+        box_side: float,
+        *,
+        backend: str = "reference",
+        precision: str = "float32",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.spec, self.box_side, self.backend, self.precision = spec, box_side, backend, precision
+        self.register_buffer("box_minimum", torch.tensor(box_minimum), persistent=False)
+        self.grid = HashGrid(spec.grid, backend=backend, generator=generator)
+        self.density_weights = nn.Parameter(xavier_uniform(spec.density_network, generator))
+        self.color_weights = nn.Parameter(xavier_uniform(spec.color_network, generator))
+
+    def forward(self, points: Float[Tensor, "*n 3"], directions: Float[Tensor, "*#n 3"]) -> FieldOutput:
+        """Density (1 / model unit) and colour at points of the model frame, seen along unit directions."""
+        latent, density = self._latent(points)
+        harmonics = spherical_harmonics(directions, self.backend).expand(*latent.shape[:-1], HARMONICS)
+        raw = mlp(
+            torch.cat((latent, harmonics), dim=-1),
+            self.color_weights,
+            self.spec.color_network,
+            self.precision,
+            self.backend,
+        )
+        return FieldOutput(density, torch.sigmoid(raw[..., :3]))
+
+    def density(self, points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n"]:
+        """Density alone (1 / model unit)."""
+        return self._latent(points)[1]
+
+    def _latent(self, points: Float[Tensor, "*n 3"]) -> tuple[Float[Tensor, "*n 16"], Float[Tensor, "*n"]]:
+        unit = (points - self.box_minimum) / self.box_side
+        network = self.spec.density_network
+        levels = HashGridLevels(self.grid.scale, self.grid.resolution, self.grid.offset)
+        table = RoundToHalf.apply(self.grid.table) if self.precision == "bfloat16" else self.grid.table
+        encoding = hash_grid(unit, table, levels, self.spec.grid.features, self.backend)
+        encoding = nn.functional.pad(encoding, (0, network.inputs - encoding.shape[-1]))
+        latent = mlp(encoding, self.density_weights, network, self.precision, self.backend)
+        density = TruncatedExponential.apply(latent[..., 0]) / self.box_side
+        return latent, torch.where(inside_cube(unit), density, 0.0)
+
+
+def inside_cube(unit: Float[Tensor, "*n 3"]) -> Bool[Tensor, "*n"]:
+    """Whether points lie in [0, 1]^3."""
+    return ((unit >= 0) & (unit <= 1)).all(dim=-1)
+
+
+def xavier_uniform(spec: MLPSpec, generator: torch.Generator | None) -> Float[Tensor, " p"]:
+    """Flat weights, each layer uniform within sqrt(6 / (inputs + outputs)) (Glorot and Bengio, 2010)."""
+    weights = torch.empty(spec.parameter_count)
+    for matrix in layer_matrices(weights, spec):
+        bound = math.sqrt(6 / sum(matrix.shape))
+        matrix.uniform_(-bound, bound, generator=generator)
+    return weights

@@ -1,0 +1,313 @@
+"""instant-ngp (arXiv:2201.05989), with the schedules that suit a CPU.
+
+One step draws pixels, marches their rays through the occupied cells, looks up density and colour, and
+descends on the Huber loss of the composited colour. On the kernels the whole step is one call; `composed_loss`
+is its definition in readable parts, and what the reference backend runs.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fields.encodings.hash_grid import HashGridSpec
+from fields.kernels.adam import sparse_adam
+from fields.kernels.composite import composite, sum_before
+from fields.kernels.library import isa, resolve_backend
+from fields.kernels.march import march
+from fields.kernels.ngp import AdamArrays, FusedNGP, Limits, StepResult, StepSettings
+from fields.ngp import NGPField, NGPSpec
+from render.losses import huber
+from render.methods.base import Colour, RayModel, Rendered, check_state
+from render.samplers.occupancy import OccupancyGrid
+from render.volume import over_background
+from scenes.pixels import PixelSource
+from scenes.random import uniform
+from scenes.rays import Rays
+from scenes.scene import Scene
+
+RED, GREEN, BLUE, JITTER = 4, 5, 6, 7  # streams of scenes.random; 0 to 3 draw the pixels
+PARAMETERS = ("table", "density_weights", "color_weights")
+RAYS_UNIT = 64
+MOST_RAYS = 2**18
+BFLOAT16_SETS = ("avx512bf16", "amx")  # instruction sets with bfloat16 products
+
+
+@dataclass(frozen=True)
+class NGP:
+    """Hyper-parameters. The paper's, but where a CPU does better with others (docs/benchmarks.md)."""
+
+    levels: int = 8  # L
+    features: int = 4  # F
+    log2_table_size: int = 17  # log2 T
+    base_resolution: int = 16  # N_min
+    finest_resolution: float = 1024  # N_max
+    learning_rate: float = 2e-2
+    final_learning_rate: float = 0.07  # share of the first that is left at the end
+    constant_share: float = 0.3  # of the training, before the rate falls
+    beta1: float = 0.9
+    beta2: float = 0.99
+    epsilon: float = 1e-15
+    weight_decay: float = 1e-6  # of the networks
+    huber_delta: float = 0.1
+    first_samples: int = 24_000  # evaluated in a step, growing geometrically
+    last_samples: int = 64_000
+    first_march_steps: int = 512  # along the diagonal of the box; doubled half-way
+    render_march_steps: int = 1024
+    lowest_transmittance: float = 1e-4
+    render_lowest_transmittance: float = 1e-3
+    lowest_weight: float = 1e-4
+    background_share: float = 0.15  # how often certain background is drawn
+    random_background: bool = True  # where pictures have alpha
+    occupancy_resolution: int = 128
+    occupancy_interval: int = 16  # steps between updates
+    precision: str = "auto"  # float32, bfloat16, or what the processor is fast at
+    steps: int = 7_000
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "fast": {"steps": 4_000, "first_samples": 16_000, "final_learning_rate": 0.1},
+        "standard": {"steps": 11_000, "first_samples": 32_000, "last_samples": 96_000, "final_learning_rate": 0.05},
+        "quality": {
+            "steps": 21_000, "first_samples": 32_000, "last_samples": 128_000, "final_learning_rate": 0.05,
+            "log2_table_size": 18,
+        },
+    }  # fmt: skip
+
+    def build(self, scene: Scene, *, device: torch.device | str = "cpu", backend: str = "auto") -> "NGPModel":
+        """A fresh model of the scene's box, drawn from torch's global generator.
+
+        Raises: KernelsUnavailable if the kernels are asked for by name and cannot run here, ValueError.
+        """
+        return NGPModel(self, scene, device=torch.device(device), backend=backend)
+
+    @property
+    def field(self) -> NGPSpec:
+        return NGPSpec(
+            HashGridSpec(
+                self.levels, self.features, self.log2_table_size, self.base_resolution, self.finest_resolution
+            )
+        )
+
+    def learning_rate_at(self, schedule: float) -> float:
+        """Constant, then exponential to the end of the training."""
+        falling = max(0.0, (schedule - self.constant_share) / (1 - self.constant_share))
+        return self.learning_rate * self.final_learning_rate**falling
+
+    def samples_at(self, schedule: float) -> int:
+        """How many samples a step should look at."""
+        return round(self.first_samples * (self.last_samples / self.first_samples) ** schedule)
+
+    def march_step_at(self, schedule: float) -> float:
+        """Distance between samples, sides of the box."""
+        return math.sqrt(3) / (self.first_march_steps * (1 if schedule < 0.5 else 2))
+
+    def limits_at(self, schedule: float) -> Limits:
+        return Limits(self.march_step_at(schedule), self.lowest_transmittance, self.lowest_weight)
+
+
+class NGPModel(RayModel):
+    """The field, where it is occupied, and the optimiser, for one scene."""
+
+    rays_per_chunk = 2**20  # the fused call cuts rays by itself
+
+    def __init__(self, config: NGP, scene: Scene, *, device: torch.device, backend: str) -> None:
+        self.config, self.device, self.background = config, device, scene.background
+        self.random_background = config.random_background and scene.has_alpha
+        self.backend = resolve_backend(backend, device)
+        self.precision = resolve_precision(config.precision, self.backend.name)
+        minimum, side = cube_around(scene.bounds.minimum, scene.bounds.maximum)
+        self.field = NGPField(
+            config.field, minimum, side, backend=self.backend.name, precision=self.precision
+        ).to(device)  # fmt: skip
+        self.occupancy = OccupancyGrid(config.occupancy_resolution).to(device)
+        parameters = (self.field.grid.table, self.field.density_weights, self.field.color_weights)
+        self.adam = {name: AdamArrays.of(p.data) for name, p in zip(PARAMETERS, parameters, strict=True)}
+        self.steps = 0
+        self.rays = 1024
+        self.fused = FusedNGP(self.field, self.occupancy.bits) if self.backend.name == "kernels" else None
+        if self.fused is None:
+            self.rays_per_chunk = 4096
+
+    def step(self, pixels: PixelSource, schedule: float, generator: torch.Generator) -> dict[str, float]:
+        """Draw rays, march, evaluate, composite, descend; now and then look again at what is occupied."""
+        config, limits = self.config, self.config.limits_at(schedule)
+        if self.steps % config.occupancy_interval == 0:
+            self.update_occupancy(limits.march_step, generator.initial_seed())
+        settings = StepSettings(
+            seed=generator.initial_seed(),
+            step=self.steps,
+            rays=self.rays,
+            background=None if self.random_background else (self.background or (0.0, 0.0, 0.0)),
+            background_share=config.background_share,
+            huber_delta=config.huber_delta,
+            learning_rate=config.learning_rate_at(schedule),
+            beta1=config.beta1,
+            beta2=config.beta2,
+            epsilon=config.epsilon,
+            weight_decay=config.weight_decay,
+        )
+        if self.fused:
+            result = self.fused.train_step(pixels, settings, limits, list(self.adam.values()))
+        else:
+            result = self.composed_step(pixels, settings, limits)
+        self.steps += 1
+        self.adapt_rays(config.samples_at(schedule), result.evaluated)
+        return {
+            "loss": result.loss,
+            "psnr": -10 * math.log10(max(result.squared_error, 1e-12)) if result.squared_error >= 0 else math.nan,
+            "rays": settings.rays,
+            "samples": result.evaluated,
+        }
+
+    def composed_step(self, pixels: PixelSource, settings: StepSettings, limits: Limits) -> StepResult:
+        """The step in torch: the gradients of `composed_loss`, then Adam."""
+        loss, squared_error, evaluated, selected = self.composed_loss(pixels, settings, limits)
+        gradients = torch.autograd.grad(loss, [*self.parameters()])
+        for (name, state), gradient in zip(self.adam.items(), gradients, strict=True):
+            decay = 0.0 if name == "table" else settings.weight_decay
+            state.gradient.copy_(gradient + decay * state.value)
+            sparse_adam(
+                state.value, state.first_moment, state.second_moment, state.gradient,
+                self.config.features if name == "table" else 1,
+                learning_rate=settings.learning_rate, beta1=settings.beta1, beta2=settings.beta2,
+                epsilon=settings.epsilon, step=settings.step + 1,
+            )  # fmt: skip
+        return StepResult(loss.item(), squared_error, evaluated, selected, {})
+
+    def composed_loss(
+        self, pixels: PixelSource, settings: StepSettings, limits: Limits
+    ) -> tuple[Float[Tensor, ""], float, int, int]:
+        """Huber loss of the composited rays of one step; mean squared error, samples looked at and kept.
+
+        Rays are marched to their end, then cut: samples behind too little transmittance are dropped, those
+        of too little weight keep their density but have neither colour nor gradient.
+        """
+        batch = pixels.draw(settings.rays, settings.seed, settings.step, settings.background_share)
+        index = torch.arange(settings.rays, device=self.device)
+        random = {s: uniform(settings.seed, settings.step, s, index) for s in (RED, GREEN, BLUE, JITTER)}
+        if settings.background is None:
+            behind = torch.stack([random[channel] for channel in (RED, GREEN, BLUE)], dim=-1)
+        else:
+            behind = torch.tensor(settings.background, device=self.device).expand(settings.rays, 3)
+        target = over_background(batch.rgba[:, :3] * batch.rgba[:, 3:], batch.rgba[:, 3], behind)
+        rgb, opacity, _, (evaluated, selected) = self.trace(batch.rays, limits, random[JITTER])
+        pixel = over_background(rgb, opacity, behind)
+        loss = huber(pixel, target, settings.huber_delta)
+        return loss, (pixel.detach() - target).square().mean().item(), evaluated, selected
+
+    def trace(
+        self, rays: Rays, limits: Limits, jitter: Float[Tensor, " rays"]
+    ) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, " rays"], Float[Tensor, " rays"], tuple[int, int]]:
+        """rgb, opacity, sum of weight x distance; (samples looked at, samples kept)."""
+        field, side = self.field, self.field.box_side
+        origins = (rays.origins - field.box_minimum) / side
+        marched = march(origins, rays.directions, jitter, self.occupancy.bits, limits.march_step, self.backend.name)
+        ray = torch.arange(len(jitter), device=self.device).repeat_interleave(marched.ray_start.diff())
+        distance = marched.distances * side
+        points = rays.origins[ray] + distance[:, None] * rays.directions[ray]
+        with torch.no_grad():
+            density = field.density(points)
+            thickness = density * limits.march_step * side
+            before = torch.exp(-sum_before(thickness, torch.arange(len(ray), device=self.device) - marched.ray_start[ray]))
+            seen = before >= limits.lowest_transmittance
+            kept = (seen & (before * -torch.expm1(-thickness) > limits.lowest_weight)).nonzero().flatten()
+        found = field(points[kept], rays.directions[ray[kept]])
+        density = density.index_put((kept,), found.density)
+        rgb = torch.zeros_like(points).index_put((kept,), found.rgb)
+        counts = torch.zeros_like(marched.ray_start[1:]).index_add(0, ray[seen], torch.ones_like(ray[seen]))
+        ray_start = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+        values = torch.cat((rgb, distance[:, None]), dim=-1)[seen]
+        delta = torch.full_like(distance[seen], limits.march_step * side)
+        composited = composite(density[seen], values, delta, ray_start, self.backend.name)
+        return (
+            composited.values[:, :3],
+            composited.opacity,
+            composited.values[:, 3],
+            (int(seen.sum()), len(kept)),
+        )
+
+    def adapt_rays(self, wanted_samples: int, evaluated: int) -> None:
+        """As many rays next time as should meet `wanted_samples`, at most twice or half as many as now."""
+        wanted = self.rays * wanted_samples / max(evaluated, 1)
+        wanted = min(max(wanted, self.rays / 2), self.rays * 2, MOST_RAYS)
+        self.rays = max(RAYS_UNIT, round(wanted / RAYS_UNIT) * RAYS_UNIT)
+
+    def update_occupancy(self, march_step: float, seed: int) -> None:
+        """Look at some cells again; densities there are per side of the box."""
+        side, density = self.field.box_side, self.fused.density if self.fused else self.field.density
+        self.occupancy.update(
+            lambda unit: density(unit * side + self.field.box_minimum) * side, march_step, seed=seed, step=self.steps
+        )
+
+    @torch.no_grad()
+    def render_rays(self, rays: Rays, outputs: Sequence[str], background: Colour | None = None) -> Rendered:
+        """See `RayModel`. Samples stand in the middle of their steps."""
+        config = self.config
+        step = math.sqrt(3) / config.render_march_steps
+        limits = Limits(step, config.render_lowest_transmittance, config.lowest_weight)
+        if self.fused:
+            origins, directions = rays.origins.contiguous(), rays.directions.contiguous()
+            rgb, opacity, weighted = self.fused.render(origins, directions, limits)
+        else:
+            middle = torch.full((len(rays),), 0.5, device=self.device)
+            rgb, opacity, weighted, _ = self.trace(rays, limits, middle)
+        found = {
+            "rgb": over_background(rgb, opacity, self.background_colour(background)),
+            "opacity": opacity,
+            "distance": torch.where(opacity > 0, weighted / opacity, 0.0),
+        }
+        return Rendered(**{name: found[name] for name in outputs})
+
+    def parameters(self) -> list[Tensor]:
+        """Table, density weights, colour weights: in the order of `PARAMETERS`."""
+        return [self.field.grid.table, self.field.density_weights, self.field.color_weights]
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that a resumed training needs; bit-exact."""
+        state = {f"field.{name}": adam.value for name, adam in self.adam.items()}
+        state |= {f"occupancy.{name}": value for name, value in self.occupancy.state_dict().items()}
+        for name, adam in self.adam.items():
+            state[f"optimizer.{name}.first_moment"] = adam.first_moment
+            state[f"optimizer.{name}.second_moment"] = adam.second_moment
+        counters = {"optimizer.steps": self.steps, "optimizer.rays": self.rays}
+        return state | {name: torch.tensor(value) for name, value in counters.items()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take over what `state` gave. Raises ValueError for names or shapes that do not fit."""
+        own = self.state()
+        check_state(own, state)
+        for name, value in own.items():
+            value.copy_(state[name])
+        self.steps, self.rays = int(state["optimizer.steps"]), int(state["optimizer.rays"])
+        if self.fused:
+            self.fused.refresh()
+
+    def description(self) -> dict[str, Any]:
+        """What a run's record says of this model."""
+        return {
+            "backend": self.backend.name,
+            "precision": self.precision,
+            "parameters": sum(p.numel() for p in self.parameters()),
+        }
+
+
+def resolve_precision(precision: str, backend: str) -> str:
+    """Settle "auto": bfloat16 where the kernels run on a processor that has it. Raises ValueError."""
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise ValueError(f"precision {precision!r} is unknown; use auto, float32 or bfloat16")
+    if precision != "auto":
+        return precision
+    return "bfloat16" if backend == "kernels" and isa() in BFLOAT16_SETS else "float32"
+
+
+def cube_around(
+    minimum: Sequence[float], maximum: Sequence[float]
+) -> tuple[tuple[float, float, float], float]:
+    """Lowest corner and side of the smallest cube with the box in its middle."""
+    side = max(high - low for low, high in zip(minimum, maximum, strict=True))
+    x, y, z = ((low + high - side) / 2 for low, high in zip(minimum, maximum, strict=True))
+    return (x, y, z), float(side)
