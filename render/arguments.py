@@ -54,7 +54,7 @@ def whole(text: str) -> int:
     return int(text)
 
 
-def factor(text: str) -> float:
+def factor(text: str) -> float | int:
     """An argument type: a number that is at least 1; whole ones stay whole."""
     try:
         value = float(text)

@@ -65,7 +65,7 @@ class Console:
         return lambda done, total, *rest: self.update(f"{what} {done}/{total}")
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float | int) -> str:
     """12.3 s, 4 min 05 s, 2 h 03 min."""
     if seconds < 60:
         return f"{seconds:.1f} s"
@@ -75,7 +75,7 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def count(number: float) -> str:
+def count(number: float | int) -> str:
     """1234567 -> 1.23 M."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= size:

@@ -39,10 +39,10 @@ class RunConfig:
     settings: dict[str, Any]  # every hyper-parameter, also those left at their defaults
     scene: dict[str, Any]  # `Scene.header()`: what rendering needs to know of the scene
     source: str | None  # the scene's path, None for a scene that was made in memory
-    downscale: int = 1
+    downscale: float | int = 1
     preset: str | None = None
     steps: int | None = None
-    budget: float | None = None
+    budget: float | int | None = None
     seed: int = 0
     device: str = "cpu"
     backend: str = "auto"

@@ -52,7 +52,7 @@ class Length:
     """How long to train: a number of steps, or seconds of wall-clock time."""
 
     steps: int | None = None
-    budget: float | None = None
+    budget: float | int | None = None
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.budget is None):
@@ -231,7 +231,7 @@ class Meter:
 
 
 def plan(
-    name: str, settings: dict[str, Any], preset: str | None, steps: int | None, budget: float | None
+    name: str, settings: dict[str, Any], preset: str | None, steps: int | None, budget: float | int | None
 ) -> tuple[dict[str, Any], str, Length]:
     """Every setting of the method `name`, its preset's name and the length of the training.
 
@@ -262,11 +262,11 @@ def train(
     *,
     preset: str | None = None,
     steps: int | None = None,
-    budget: float | None = None,
+    budget: float | int | None = None,
     seed: int = 0,
     device: str = "cpu",
     backend: str = "auto",
-    downscale: int = 1,
+    downscale: float | int = 1,
     out: str | Path | None = None,
     overwrite: bool = False,
     report: Callable[[Report], None] = lambda report: None,

@@ -27,7 +27,7 @@ def frames(
         progress(index + 1, len(cameras))
 
 
-def write_video(path: Path, pictures: Iterable[UInt8[Tensor, "h w 3"]], fps: float = 30.0) -> None:
+def write_video(path: Path, pictures: Iterable[UInt8[Tensor, "h w 3"]], fps: float | int = 30) -> None:
     """Write pictures of one size as an mp4 that every player opens (H.264, yuv420p).
 
     A side of odd length gets one more row or column, a copy of the last: the format wants even ones.
@@ -35,10 +35,10 @@ def write_video(path: Path, pictures: Iterable[UInt8[Tensor, "h w 3"]], fps: flo
     """
     import imageio_ffmpeg
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
     writer = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         for picture in pictures:
             even = _even(picture)
             if writer is None:
@@ -58,10 +58,10 @@ def write_video(path: Path, pictures: Iterable[UInt8[Tensor, "h w 3"]], fps: flo
     except (OSError, RuntimeError) as error:
         raise VideoError(f"{path}: not written: {error}") from error
     finally:
-        if writer is not None:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # what went wrong has been said
+            if writer is not None:
                 writer.close()
-        temporary.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def _even(picture: UInt8[Tensor, "h w 3"]) -> UInt8[Tensor, "h2 w2 3"]:

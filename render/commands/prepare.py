@@ -146,7 +146,7 @@ def _merged(options: Namespace, found: Run) -> RunConfig:
     return replace(config, **trainer)
 
 
-def read_scene(path: str | Path, split: str, downscale: float, allow_outside: bool) -> Scene:
+def read_scene(path: str | Path, split: str, downscale: float | int, allow_outside: bool) -> Scene:
     """A scene; see `scenes.formats.read` and `check_scene`."""
     check_scene(Path(path))
     return formats.read(path, split=split, downscale=downscale, allow_outside=allow_outside)

@@ -98,7 +98,7 @@ def test_every_damage_is_detected_and_the_one_before_loads(tmp_path, number, see
     checkpoint.save(tmp_path, example(1))
     path = checkpoint.save(tmp_path, example(2))
     damage(path, kind, randomness)
-    with pytest.raises(CheckpointError, match="step-2/") as caught:
+    with pytest.raises(CheckpointError, match=r"step-2/") as caught:
         checkpoint.load(path)
     assert "\n" not in str(caught.value)
     warnings: list[str] = []
@@ -111,7 +111,7 @@ def test_no_sound_checkpoint_says_what_to_do(tmp_path):
         checkpoint.load_latest(tmp_path, fail)
     path = checkpoint.save(tmp_path, example(1))
     (path / "model.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="model.safetensors.*--overwrite"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors.*--overwrite"):
         checkpoint.load_latest(tmp_path, fail)
 
 
@@ -144,8 +144,9 @@ import sys, itertools, torch
 from pathlib import Path
 from render import checkpoint
 for step in itertools.count(1):
-    tensors = {"table": torch.full((300_000,), float(step)), "optimizer.m": torch.full((300_000,), float(step))}
-    checkpoint.save(Path(sys.argv[1]), checkpoint.Checkpoint(step, 0.0, tensors, torch.Generator().get_state()))
+    tensors = {name: torch.full((300_000,), float(step)) for name in ("table", "optimizer.moment")}
+    state = checkpoint.Checkpoint(step, 0.0, tensors, torch.Generator().get_state())
+    checkpoint.save(Path(sys.argv[1]), state)
     print(step, flush=True)
 """
 
