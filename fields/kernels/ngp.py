@@ -100,6 +100,22 @@ class _Step(ctypes.Structure):
     )
 
 
+class _OccupancyUpdate(ctypes.Structure):
+    """nr_occupancy_update."""
+
+    _fields_ = (
+        ("density", c_void_p),
+        ("bits", c_void_p),
+        ("seed", c_uint64),
+        ("step", c_int64),
+        ("updates", c_int64),
+        ("stride", c_int64),
+        ("march_step", c_float),
+        ("decay", c_float),
+        ("thinnest", c_float),
+    )
+
+
 @dataclass(frozen=True)
 class Limits:
     """Where a ray stops, and which samples count.
@@ -267,6 +283,35 @@ class FusedNGP:
             "nr_ngp_density", ctypes.addressof(field), points, len(points), density, self.workspace
         )
         return density
+
+    def update_occupancy(
+        self,
+        density: Float[Tensor, "r r r"],
+        *,
+        seed: int,
+        step: int,
+        updates: int,
+        stride: int,
+        march_step: float,
+        decay: float,
+        thinnest: float,
+    ) -> None:
+        """Bring cell densities (1 / box side) and the bits up to date, as `OccupancyGrid.update` defines it."""
+        check_array("density", density, (4 * len(self.bits),) * 3)
+        field = self._struct()
+        update = _OccupancyUpdate(
+            density.data_ptr(),
+            self.bits.data_ptr(),
+            seed % 2**64,
+            step,
+            updates,
+            stride,
+            march_step,
+            decay,
+            thinnest,
+        )
+        pointers = ctypes.addressof(field), ctypes.addressof(update)
+        self.library.call("nr_ngp_update_occupancy", *pointers, self.workspace)
 
     def _struct(self) -> _Field:
         field, spec = self.field, self.field.spec

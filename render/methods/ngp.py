@@ -238,10 +238,16 @@ class NGPModel(RayModel):
 
     def update_occupancy(self, march_step: float, seed: int) -> None:
         """Look at some cells again; densities there are per side of the box."""
-        side, density = self.field.box_side, self.fused.density if self.fused else self.field.density
-        self.occupancy.update(
-            lambda unit: density(unit * side + self.field.box_minimum) * side, march_step, seed=seed, step=self.steps
-        )
+        grid, side, corner = self.occupancy, self.field.box_side, self.field.box_minimum
+        if self.fused:
+            self.fused.update_occupancy(
+                grid.density, seed=seed, step=self.steps, updates=int(grid.updates), stride=grid.stride(self.steps),
+                march_step=march_step, decay=grid.decay, thinnest=grid.thinnest,
+            )  # fmt: skip
+            grid.updates += 1
+        else:
+            density = self.field.density
+            grid.update(lambda unit: density(unit * side + corner) * side, march_step, seed=seed, step=self.steps)
 
     @torch.no_grad()
     def render_rays(self, rays: Rays, outputs: Sequence[str], background: Colour | None = None) -> Rendered:

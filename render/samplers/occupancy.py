@@ -70,6 +70,10 @@ class OccupancyGrid(nn.Module):
         mean = self.density.mean(dtype=torch.float64).item()
         return min(mean, self.thinnest / march_step)
 
+    def stride(self, step: int) -> int:
+        """One cell in so many is visited in turn by the update of this step."""
+        return EARLY_STRIDE if step < EARLY_STEPS else LATE_STRIDE
+
     def cells_to_visit(self, seed: int, step: int) -> Int64[Tensor, "n"]:
         """Numbers of the cells that the update of this step looks at.
 
@@ -81,7 +85,7 @@ class OccupancyGrid(nn.Module):
         updates = int(self.updates)
         if updates == 0:
             return torch.arange(cells, device=device)
-        stride = EARLY_STRIDE if step < EARLY_STEPS else LATE_STRIDE
+        stride = self.stride(step)
         in_turn = torch.arange(updates % stride, cells, stride, device=device)
         occupied = self.occupied().flatten().nonzero()[:, 0]
         if not len(occupied):

@@ -164,5 +164,17 @@ NR_API int nr_ngp_render(const nr_ngp *field, const float *origins, const float 
 NR_API int nr_ngp_density(const nr_ngp *field, const float *points, int64_t n, float *density, void *workspace,
                           int threads);
 
+/* Looks at some cells of the occupancy grid again (render/samplers/occupancy.py defines which) and sets
+ * the bits anew. density (R, R, R), x fastest, 1 / box side; bits are field->bits, written here. */
+typedef struct {
+  float *density;
+  uint64_t *bits;
+  uint64_t seed;
+  int64_t step, updates, stride; /* updates: how many were made before; 0 visits every cell */
+  float march_step, decay, thinnest;
+} nr_occupancy_update;
+NR_API int nr_ngp_update_occupancy(const nr_ngp *field, const nr_occupancy_update *update, void *workspace,
+                                   int threads);
+
 /* table_half = table, all of it. */
 NR_API int nr_table_to_half(const float *table, int64_t n, uint16_t *half, int threads);
