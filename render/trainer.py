@@ -116,17 +116,19 @@ class Training:
         return self.schedule >= 1.0
 
     def __iter__(self) -> Iterator[Report]:
-        logged = self.elapsed
-        while not self.finished and not self.stop():
+        logged, stopped = self.elapsed, self.stop()
+        while not (stopped or self.finished):
             values = self.model.step(self.pixels, self.schedule, self.generator)
             self.step += 1
             note = self._guard(values)
             if note is None:
                 self.meter.add(values)
                 note = self.save() if self._save_is_due() else None
-            if note or self.finished or self.meter.age(self.elapsed) >= REPORT_SECONDS or self.step == 1:
+            stopped = self.stop()
+            ended = stopped or self.finished
+            if note or ended or self.step == 1 or self.meter.age(self.elapsed) >= REPORT_SECONDS:
                 report = self.meter.report(self, note)
-                if self.home and (self.finished or self.elapsed - logged >= LOG_SECONDS):
+                if self.home and (ended or self.elapsed - logged >= LOG_SECONDS):
                     self.home.log(asdict(report))
                     logged = self.elapsed
                 yield report

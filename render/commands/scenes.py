@@ -103,6 +103,7 @@ def info(arguments: list[str]) -> int:
 
 def generate(arguments: list[str]) -> int:
     from scenes.generate import GENERATORS, generator
+    from scenes.scene import SceneError
 
     parser = Parser("scenes generate", "Make a scene of our own, with exact poses, depth and normals.")
     parser.add_argument("name", metavar="NAME", help=", ".join(GENERATORS))
@@ -111,6 +112,8 @@ def generate(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     out = options.out or Path("scenes") / options.name
     make = generator(options.name)
+    if out.is_dir() and any(out.iterdir()):
+        raise SceneError(f"{out}: is there already; write elsewhere with --out DIR, or remove it first")
     began = time.perf_counter()
     make(out=out, **({} if options.width is None else {"width": options.width}))
     print(f"{out}: made in {duration(time.perf_counter() - began)}; train it: render train {out}")
