@@ -8,6 +8,7 @@
  * Weight gradients are the same product with samples as the inner dimension: dW = dY X^T with
  * `regroup` making [m][s] words of dY and `transpose` making [s][k] words of X. */
 #pragma once
+#include "amx.h"
 #include "simd.h"
 
 namespace nr {
@@ -72,7 +73,7 @@ inline __attribute__((always_inline)) void tile_product(const Word *a, int lda, 
 /* C[m][n] = sum_k a[m][k] b[k][n], k in words; m a multiple of 4, n of kTileColumns; the epilogue takes
  * each finished tile. */
 template <class P, class Epilogue>
-inline void multiply(const typename P::word *a, int lda, const typename P::word *b, int ldb, int depth, int rows,
+inline void multiply_vectors(const typename P::word *a, int lda, const typename P::word *b, int ldb, int depth, int rows,
                      int columns, const Epilogue &epilogue) {
   for (int n = 0; n < columns; n += kTileColumns) {
     int m = 0;
@@ -80,6 +81,41 @@ inline void multiply(const typename P::word *a, int lda, const typename P::word 
       tile_product<typename P::word, kTileRows>(a, lda, b, ldb, depth, m, n, epilogue);
     if (kTileRows > 4 && m < rows) tile_product<typename P::word, 4>(a, lda, b, ldb, depth, m, n, epilogue);
   }
+}
+
+#if NR_AMX
+/* On tiles; rows and depth are multiples of 16, columns of 32. */
+template <class Epilogue>
+inline void multiply_tiles(const uint32_t *a, int lda, const uint32_t *b, int ldb, int depth, int rows, int columns,
+                           const Epilogue &epilogue) {
+  alignas(64) float sums[32 * 32];
+  for (int n = 0; n < columns; n += 32)
+    for (int m = 0; m < rows; m += 32) {
+      const int height = rows - m < 32 ? rows - m : 32;
+      if (height == 32)
+        tile_block<true>(a + (int64_t)m * lda, lda, b + n, ldb, depth, sums);
+      else
+        tile_block<false>(a + (int64_t)m * lda, lda, b + n, ldb, depth, sums);
+      for (int r = 0; r < height; r += kTileRows) {
+        Tile<kTileRows> tile;
+#pragma GCC unroll 8
+        for (int i = 0; i < kTileRows; i++)
+          for (int j = 0; j < kTileVectors; j++) tile.sum[i][j] = loadf(sums + (r + i) * 32 + j * kLanes);
+        epilogue(m + r, n, tile);
+      }
+    }
+}
+#endif
+
+template <class P, class Epilogue>
+inline void multiply(const typename P::word *a, int lda, const typename P::word *b, int ldb, int depth, int rows,
+                     int columns, const Epilogue &epilogue) {
+#if NR_AMX
+  if constexpr (P::per_word == 2)
+    if (rows % kTile == 0 && depth % kTile == 0)
+      return multiply_tiles(a, lda, b, ldb, depth, rows, columns, epilogue);
+#endif
+  multiply_vectors<P>(a, lda, b, ldb, depth, rows, columns, epilogue);
 }
 
 /* ---- what becomes of a finished tile ---- */

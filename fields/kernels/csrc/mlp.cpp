@@ -25,6 +25,7 @@ void forward(const nr_mlp &mlp, const float *weights, const float *x, int64_t n,
   };
   std::vector<Work> work(threads);
   parallel_blocks(n, kChunk, threads, [&](int64_t begin, int64_t end, int worker) {
+    configure_tiles();
     Work &w = work[worker];
     word *panel = w.x.reserve((size_t)inputs * kChunk);
     float *out = w.y.reserve((size_t)mlp.outputs * kChunk);
@@ -50,6 +51,7 @@ void backward(const nr_mlp &mlp, const float *weights, const float *x, const flo
   };
   std::vector<Work> work(threads);
   parallel(kGroups, threads, [&](int64_t group, int worker) {
+    configure_tiles();
     Work &w = work[worker];
     word *panel = w.x.reserve((size_t)inputs * kChunk), *gradient = w.grad_y.reserve((size_t)mlp.outputs * kChunk);
     word *hidden = w.hidden.reserve(network.hidden_words());

@@ -51,6 +51,7 @@ int update(const nr_ngp &field, const nr_occupancy_update &u, Workspace &workspa
   uint64_t key[3];
   for (int a = 0; a < 3; a++) key[a] = random_key(u.seed, (uint64_t)u.step, kJitterX + a);
   parallel_blocks((int64_t)visits.size(), kChunk, threads, [&](int64_t begin, int64_t end, int worker) {
+    configure_tiles();
     alignas(64) float p[3][kChunk], value[kChunk];
     const int count = (int)(end - begin), columns = round_up(count, 32);
     for (int s = 0; s < columns; s++) {

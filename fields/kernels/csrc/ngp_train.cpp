@@ -1,0 +1,300 @@
+/* The fused training step: fixed groups of rays forward and backward, then the table level by level. */
+#include "adam.h"
+#include "ngp_workspace.h"
+#include "pool.h"
+#include "random.h"
+
+namespace nr {
+namespace {
+
+enum Stream { kBlockKind, kBlock, kColumn, kRow, kRed, kGreen, kBlue, kJitter }; /* as in scenes/pixels.py */
+
+struct Keys {
+  uint64_t key[8];
+  Keys(uint64_t seed, int64_t step) {
+    for (int s = 0; s < 8; s++) key[s] = random_key(seed, (uint64_t)step, s);
+  }
+  float operator()(Stream stream, int64_t ray) const { return uniform(key[stream], (uint64_t)ray); }
+};
+
+struct Pixel {
+  int64_t image;
+  int x, y;
+  const uint8_t *bytes;
+};
+
+Pixel draw_pixel(const nr_pixels &p, const Keys &random, int64_t ray) {
+  const bool foreground = random(kBlockKind, ray) < p.foreground_rate;
+  const int64_t size = foreground ? p.foreground_blocks : p.background_blocks;
+  int64_t block = (int64_t)((double)random(kBlock, ray) * (double)size);
+  block = (foreground ? 0 : p.foreground_blocks) + (block < size ? block : size - 1);
+  const int32_t *b = p.blocks + block * 3;
+  Pixel pixel;
+  pixel.image = b[0];
+  const int width = p.width[b[0]], height = p.height[b[0]];
+  pixel.x = 8 * b[2] + (int)(random(kColumn, ray) * 8);
+  pixel.y = 8 * b[1] + (int)(random(kRow, ray) * 8);
+  if (pixel.x >= width) pixel.x = width - 1;
+  if (pixel.y >= height) pixel.y = height - 1;
+  pixel.bytes = p.data + p.offset[b[0]] + ((int64_t)pixel.y * width + pixel.x) * p.channels;
+  return pixel;
+}
+
+/* Origin and direction of a pixel's ray in the unit cube. */
+void unit_ray(const nr_pixels &p, const Pixel &pixel, const nr_ngp &field, float *origin, float *direction) {
+  const float *k = p.intrinsics + pixel.image * 4, *m = p.camera_to_world + pixel.image * 12;
+  const float x = ((float)pixel.x + 0.5f - k[2]) / k[0], y = ((float)pixel.y + 0.5f - k[3]) / k[1];
+  const float length = std::sqrt(x * x + y * y + 1), d[3] = {x / length, y / length, 1 / length};
+  for (int a = 0; a < 3; a++) {
+    direction[a] = m[a * 4] * d[0] + m[a * 4 + 1] * d[1] + m[a * 4 + 2] * d[2];
+    origin[a] = (m[a * 4 + 3] - field.box_minimum[a]) / field.box_side;
+  }
+}
+
+struct Sums {
+  double loss = 0, squared = 0;
+};
+
+/* One block of rays: draw, trace, composite and differentiate. */
+template <class Mode, int F> class BlockTrainer {
+  typedef typename Mode::P P;
+  typedef typename P::word word;
+
+public:
+  BlockTrainer(const nr_ngp &field, const nr_pixels &pixels, const nr_ngp_step &step, const Keys &random,
+               const NgpNetworks<Mode> &networks, const Occupancy &grid)
+      : field_(field), pixels_(pixels), step_(step), random_(random), networks_(networks), grid_(grid) {}
+
+  void run(int64_t first_ray, int rays, BlockTracer<Mode, F> &tracer, Group<Mode> &group, Sums &sums) {
+    tracer.watch.start();
+    draw(first_ray, rays, tracer);
+    tracer.watch.lap(kRays);
+    tracer.trace(field_, networks_, grid_, rays, {step_.march_step, step_.lowest_transmittance, step_.lowest_weight},
+                 group.kept);
+    composite(rays, tracer, group, sums);
+    backward(tracer, group);
+  }
+
+private:
+  const nr_ngp &field_;
+  const nr_pixels &pixels_;
+  const nr_ngp_step &step_;
+  const Keys &random_;
+  const NgpNetworks<Mode> &networks_;
+  const Occupancy &grid_;
+  float target_[kBlockRays][3], background_[kBlockRays][3];
+  float color_[kBlockRays][3], gradient_[kBlockRays][3]; /* of the composited pixel */
+
+  void draw(int64_t first_ray, int rays, BlockTracer<Mode, F> &tracer) {
+    Pixel pixel[kBlockRays];
+    for (int r = 0; r < rays; r++) {
+      pixel[r] = draw_pixel(pixels_, random_, first_ray + r);
+      __builtin_prefetch(pixel[r].bytes);
+    }
+    for (int r = 0; r < rays; r++) {
+      float origin[3], direction[3];
+      unit_ray(pixels_, pixel[r], field_, origin, direction);
+      tracer.start_ray(r, origin, direction, random_(kJitter, first_ray + r), step_.march_step);
+      const float alpha = pixels_.channels == 4 ? pixel[r].bytes[3] / 255.0f : 1.0f;
+      for (int c = 0; c < 3; c++) {
+        const float b = step_.random_background ? random_((Stream)(kRed + c), first_ray + r) : step_.background[c];
+        background_[r][c] = b;
+        target_[r][c] = pixel[r].bytes[c] / 255.0f * alpha + b * (1 - alpha);
+      }
+    }
+  }
+
+  void composite(int rays, BlockTracer<Mode, F> &tracer, Group<Mode> &group, Sums &sums) {
+    std::memset(color_, 0, sizeof color_);
+    for (size_t c = 0; c < tracer.chunks.size(); c++) {
+      tracer.watch.start();
+      BlockChunk<Mode> &chunk = tracer.chunks[c];
+      const int count = kept(group, tracer, c).count;
+      tracer.color(networks_, group.kept, c, round_up(count, 32));
+      tracer.watch.lap(kColor);
+      for (int s = 0; s < count; s++)
+        for (int k = 0; k < 3; k++) color_[chunk.ray[s]][k] += chunk.weight[s] * chunk.rgb[k * kChunk + s];
+      tracer.watch.lap(kComposite);
+    }
+    const float delta = step_.huber_delta;
+    for (int r = 0; r < rays; r++)
+      for (int k = 0; k < 3; k++) {
+        color_[r][k] += tracer.transmittance[r] * background_[r][k];
+        const float d = color_[r][k] - target_[r][k], size = std::fabs(d);
+        sums.loss += size < delta ? 0.5 * d * d / delta : size - 0.5 * delta;
+        sums.squared += d * d;
+        gradient_[r][k] = std::fmin(std::fmax(d / delta, -1.0f), 1.0f) / (3.0f * step_.rays);
+        if (d != d) gradient_[r][k] = d; /* fmin and fmax lose a NaN */
+      }
+  }
+
+  static KeptChunk<Mode> &kept(Group<Mode> &group, BlockTracer<Mode, F> &tracer, size_t c) {
+    return group.kept[group.kept.size() - tracer.chunks.size() + c];
+  }
+
+  void backward(BlockTracer<Mode, F> &tracer, Group<Mode> &group) {
+    float front[kBlockRays][3] = {}; /* colour of the samples passed so far */
+    alignas(64) float grad_rgb[kColorRows * kChunk], grad_outputs[kDensityOutputs * kChunk], grad_raw[kChunk];
+    word *panel = group.scratch_panel(tracer);
+    for (size_t c = 0; c < tracer.chunks.size(); c++) {
+      tracer.watch.start();
+      BlockChunk<Mode> &chunk = tracer.chunks[c];
+      KeptChunk<Mode> &k = kept(group, tracer, c);
+      const int columns = round_up(k.count, 32);
+      sample_gradients(chunk, k.count, columns, front, grad_rgb, grad_raw);
+      tracer.watch.lap(kComposite);
+      to_panel_rows<P>(grad_rgb, kColorRows, columns, panel);
+      networks_.color.backward(chunk.input.data(), chunk.hidden.data(), panel, group.color_gradient.data(), columns,
+                               kDensityOutputs, ToFloat{grad_outputs, kChunk}, tracer.scratch);
+      for (int s = 0; s < columns; s += kLanes)
+        storef(grad_outputs + s, loadf(grad_outputs + s) + loadf(grad_raw + s));
+      to_panel_rows<P>(grad_outputs, kDensityOutputs, columns, panel);
+      networks_.density.forward_hidden(k.encoding.data(), tracer.hidden.data(), columns);
+      networks_.density.backward(k.encoding.data(), tracer.hidden.data(), panel, group.density_gradient.data(),
+                                 columns, networks_.encoding, to_panel<P>(k.encoding.data(), kChunk, Keep{}),
+                                 tracer.scratch);
+      tracer.watch.lap(kBackward);
+    }
+  }
+
+  /* Of the colour network's outputs and, through density, of the first density output. With g the pixel's
+   * gradient: d density_i = step (T_{i+1} g.c_i - g.behind_i), behind = pixel - what lies in front. */
+  void sample_gradients(const BlockChunk<Mode> &chunk, int count, int columns, float (*front)[3], float *grad_rgb,
+                        float *grad_raw) {
+    alignas(64) float thickness_gradient[kChunk];
+    for (int s = 0; s < count; s++) {
+      const int r = chunk.ray[s];
+      float along = 0, behind = 0;
+      for (int k = 0; k < 3; k++) {
+        const float c = chunk.rgb[k * kChunk + s], g = gradient_[r][k];
+        front[r][k] += chunk.weight[s] * c;
+        along += g * c;
+        behind += g * (color_[r][k] - front[r][k]);
+        grad_rgb[k * kChunk + s] = chunk.weight[s] * g * c * (1 - c);
+      }
+      thickness_gradient[s] = chunk.after[s] * along - behind;
+    }
+    for (int s = count; s < columns; s++)
+      thickness_gradient[s] = grad_rgb[s] = grad_rgb[kChunk + s] = grad_rgb[2 * kChunk + s] = 0;
+    for (int s = 0; s < columns; s += kLanes) {
+      storef(grad_rgb + 3 * kChunk + s, splat(0.0f));
+      storef(grad_raw + s, loadf(thickness_gradient + s) * density_gradient(loadf(chunk.raw + s)) * step_.march_step);
+    }
+  }
+};
+
+/* Gradients of sixteen samples at one level, from panel rows to [sample][feature]. */
+template <int F> void level_rows(const float *panel, float *rows) {
+  for (int f = 0; f < F; f++)
+    for (int s = 0; s < kGroup; s++) rows[s * F + f] = panel[f * kChunk + s];
+}
+template <int F> void level_rows(const uint32_t *panel, float *rows) {
+  for (int f = 0; f < F; f += 2)
+    for (int s = 0; s < kGroup; s++) {
+      const uint32_t pair = panel[f / 2 * kChunk + s];
+      rows[s * F + f] = from_bf16_bits((uint16_t)pair);
+      rows[s * F + f + 1] = from_bf16_bits((uint16_t)(pair >> 16));
+    }
+}
+
+template <class Mode, int F>
+void train_level(const nr_ngp &field, nr_ngp_step &step, std::vector<Group<Mode>> &groups, int l, int shard, int shards,
+                 Stopwatch &watch) {
+  const GridLevel level = grid_level(field.grid, l);
+  const uint32_t first = (uint32_t)((uint64_t)level.size * shard / shards),
+                 last = (uint32_t)((uint64_t)level.size * (shard + 1) / shards);
+  float *gradient = step.table.gradient + level.offset * F;
+  Corners corners;
+  alignas(64) float rows[kGroup * F];
+  watch.start();
+  for (auto &group : groups)
+    for (size_t c = 0; c < group.kept.size(); c++) {
+      KeptChunk<Mode> &k = group.kept[c];
+      const auto *panel = k.encoding.data() + l * F / Mode::P::per_word * kChunk;
+      for (int s = 0; s < k.count; s += kGroup) {
+        const int count = k.count - s < kGroup ? k.count - s : kGroup;
+        find_corners(level, k.x + s, k.y + s, k.z + s, corners);
+        level_rows<F>(panel + s, rows);
+        if (shards == 1)
+          scatter<F, true>(corners, rows, F, count, gradient, first, last);
+        else
+          scatter<F, false>(corners, rows, F, count, gradient, first, last);
+      }
+    }
+  watch.lap(kScatter);
+  if (step.gradients_only) return;
+  const AdamStep adam(step.learning_rate, step.beta1, step.beta2, step.epsilon, step.step + 1);
+  adam_range<F>(field.table, step.table.first_moment, step.table.second_moment, step.table.gradient,
+                Mode::P::per_word == 2 ? field.table_half : nullptr, (level.offset + first) * F,
+                (level.offset + last) * F, adam);
+  watch.lap(kAdam);
+}
+
+/* Dense Adam with an L2 term, for the networks. */
+void train_weights(nr_adam_state &state, int64_t n, const nr_ngp_step &step) {
+  const AdamStep adam(step.learning_rate, step.beta1, step.beta2, step.epsilon, step.step + 1);
+  for (int64_t i = 0; i < n; i++)
+    adam.update(state.value[i], state.first_moment[i], state.second_moment[i],
+                state.gradient[i] + step.weight_decay * state.value[i]);
+}
+
+/* Sums the groups' gradients in their order, then updates both networks. */
+template <class Mode>
+void train_networks(const NgpNetworks<Mode> &networks, nr_ngp_step &step, std::vector<Group<Mode>> &groups) {
+  auto train = [&](const Network<typename Mode::P> &network, Buffer<float> Group<Mode>::*gradient, nr_adam_state &state) {
+    float *sum = (groups[0].*gradient).data();
+    for (size_t g = 1; g < groups.size(); g++)
+      for (int64_t i = 0; i < network.padded_count; i++) sum[i] += (groups[g].*gradient)[i];
+    network.unpad(sum, state.gradient);
+    const auto &last = network.layers.back();
+    if (!step.gradients_only)
+      train_weights(state, last.weight + (int64_t)last.weight_rows * last.weight_columns, step);
+  };
+  train(networks.density, &Group<Mode>::density_gradient, step.density_weights);
+  train(networks.color, &Group<Mode>::color_gradient, step.color_weights);
+}
+
+template <class Mode, int F>
+int train(const nr_ngp &field, const nr_pixels &pixels, nr_ngp_step &step, Workspace &workspace, int threads) {
+  const NgpNetworks<Mode> networks(field);
+  const Occupancy grid(field.bits, field.resolution);
+  const Keys random(step.seed, step.step);
+  auto &tracers = workspace.tracers<Mode, F>(threads, step.profile);
+  auto &groups = workspace.groups<Mode>();
+  for (auto &g : groups) g.clear(networks);
+  std::vector<Sums> sums(groups.size());
+  const int64_t blocks = (step.rays + kBlockRays - 1) / kBlockRays, count = (int64_t)groups.size();
+  parallel(count, threads, [&](int64_t g, int worker) {
+    configure_tiles();
+    BlockTrainer<Mode, F> trainer(field, pixels, step, random, networks, grid);
+    for (int64_t b = blocks * g / count; b < blocks * (g + 1) / count; b++) {
+      const int64_t first = b * kBlockRays, rays = step.rays - first < kBlockRays ? step.rays - first : kBlockRays;
+      trainer.run(first, (int)rays, *tracers[worker], groups[g], sums[g]);
+    }
+  });
+  const int levels = field.grid.levels, shards = shards_per_level(levels, threads);
+  parallel(1 + (int64_t)levels * shards, threads, [&](int64_t task, int worker) {
+    if (task == 0) return train_networks(networks, step, groups);
+    const int64_t i = (int64_t)levels * shards - task; /* fine levels first: they take longest */
+    train_level<Mode, F>(field, step, groups, (int)(i / shards), (int)(i % shards), shards, tracers[worker]->watch);
+  });
+  step.loss = step.squared_error = 0;
+  for (auto &s : sums) step.loss += s.loss, step.squared_error += s.squared;
+  step.loss /= 3.0 * step.rays;
+  step.squared_error /= 3.0 * step.rays;
+  workspace.report<Mode, F>(step.evaluated, step.selected, step.stage_seconds);
+  return NR_OK;
+}
+
+} // namespace
+} // namespace nr
+
+int nr_ngp_train_step(const nr_ngp *field, const nr_pixels *pixels, nr_ngp_step *step, void *workspace,
+                      int threads) try {
+  if (!nr::valid(*field) || step->rays < 1) return NR_BAD_ARGUMENT;
+  return nr::dispatch(*field, [&](auto mode, auto width) {
+    return nr::train<decltype(mode), decltype(width)::value>(*field, *pixels, *step, *(nr::Workspace *)workspace, threads);
+  });
+} catch (const std::bad_alloc &) {
+  return NR_OUT_OF_MEMORY;
+}

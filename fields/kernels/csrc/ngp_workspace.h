@@ -1,0 +1,97 @@
+/* What the fused functions keep between calls. */
+#pragma once
+#include <memory>
+#include <type_traits>
+#include <vector>
+
+#include "ngp_trace.h"
+
+namespace nr {
+
+constexpr int kGroups = 32; /* fixed shares of a batch: sums never depend on the number of threads */
+
+/* One share of a batch: its selected samples and its part of the networks' gradients. */
+template <class Mode> struct Group {
+  typedef typename Mode::P::word word;
+  Shelf<KeptChunk<Mode>> kept;
+  Buffer<float> density_gradient, color_gradient;
+  void clear(const NgpNetworks<Mode> &networks) {
+    kept.clear();
+    density_gradient.zeroed(networks.density.padded_count);
+    color_gradient.zeroed(networks.color.padded_count);
+  }
+  template <class Tracer> word *scratch_panel(Tracer &tracer) {
+    return tracer.gradient_panel.reserve((size_t)kDensityOutputs * kChunk);
+  }
+};
+
+struct Workspace {
+  template <class Mode, int F> using Tracers = std::vector<std::unique_ptr<BlockTracer<Mode, F>>>;
+  template <class Mode> struct OfMode {
+    Tracers<Mode, 2> two;
+    Tracers<Mode, 4> four;
+    Tracers<Mode, 8> eight;
+    std::vector<Group<Mode>> groups;
+  };
+  OfMode<Full> full;
+#if NR_BF16
+  OfMode<Half> half;
+#endif
+
+  template <class Mode> OfMode<Mode> &of() {
+#if NR_BF16
+    if constexpr (std::is_same_v<Mode, Half>) return half;
+#endif
+    if constexpr (std::is_same_v<Mode, Full>) return full;
+  }
+  template <class Mode, int F> Tracers<Mode, F> &all() {
+    if constexpr (F == 2) return of<Mode>().two;
+    if constexpr (F == 4) return of<Mode>().four;
+    if constexpr (F == 8) return of<Mode>().eight;
+  }
+  /* One for each thread, counters at zero. */
+  template <class Mode, int F> Tracers<Mode, F> &tracers(int threads, bool profile) {
+    auto &list = all<Mode, F>();
+    while ((int)list.size() < threads) list.push_back(std::make_unique<BlockTracer<Mode, F>>());
+    for (auto &t : list) {
+      t->evaluated = t->selected = 0;
+      t->watch = Stopwatch();
+      t->watch.on = profile;
+    }
+    return list;
+  }
+  template <class Mode> std::vector<Group<Mode>> &groups() {
+    auto &g = of<Mode>().groups;
+    if (g.empty()) g = std::vector<Group<Mode>>(kGroups);
+    return g;
+  }
+  template <class Mode, int F> void report(int64_t &evaluated, int64_t &selected, double *seconds) {
+    evaluated = selected = 0;
+    for (int i = 0; seconds && i < kStages; i++) seconds[i] = 0;
+    for (auto &t : all<Mode, F>()) {
+      evaluated += t->evaluated;
+      selected += t->selected;
+      for (int i = 0; seconds && i < kStages; i++) seconds[i] += t->watch.seconds[i];
+    }
+  }
+};
+
+/* Calls run(mode, integral_constant<features>) for the field's precision and grid. */
+template <class Run> int dispatch(const nr_ngp &field, const Run &run) {
+  auto by_width = [&](auto mode) {
+    switch (field.grid.features) {
+    case 2: return run(mode, std::integral_constant<int, 2>());
+    case 4: return run(mode, std::integral_constant<int, 4>());
+    case 8: return run(mode, std::integral_constant<int, 8>());
+    default: return (int)NR_UNSUPPORTED;
+    }
+  };
+  if (!field.bfloat16) return by_width(Full());
+#if NR_BF16
+  return by_width(Half());
+#else
+  return NR_UNSUPPORTED;
+#endif
+}
+
+} // namespace nr
