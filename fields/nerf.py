@@ -29,9 +29,10 @@ Activation = Literal["relu", "softplus"]
 class NeRFField(nn.Module):
     """Density and colour from one network; the defaults are the paper's, 595,844 parameters.
 
-    density_activation: "relu" as published, or "softplus" of the raw value less 1 (mip-NeRF,
-        arXiv:2103.13415, section 3.1), whose gradient never vanishes, so that no initial value
-        can leave the whole volume empty for good.
+    density_activation: "relu" as published, or "softplus" of 10 raw - 1. The gradient of the latter
+        never vanishes, so that no initial value leaves the whole volume empty for good, as happens
+        to narrow networks with the former (softplus as in mip-NeRF, arXiv:2103.13415, section 3.1;
+        the factor is ours: surfaces are tens per scene unit dense, and raw values begin near 0).
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class NeRFField(nn.Module):
 
     def activate(self, raw: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         """Density from the network's raw value."""
-        return raw.relu() if self.density_activation == "relu" else F.softplus(raw - 1)
+        return raw.relu() if self.density_activation == "relu" else F.softplus(10 * raw - 1)
 
 
 def linear_of_both(

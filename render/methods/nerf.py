@@ -41,7 +41,7 @@ class NeRF:
     precision: of the networks; "auto" is bfloat16 where the processor multiplies it natively.
     """
 
-    rays: int = 1024
+    rays: int = 256
     coarse_samples: int = 32
     fine_samples: int = 32
     position_frequencies: int = 10

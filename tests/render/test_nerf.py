@@ -197,4 +197,5 @@ def test_bfloat16_networks_show_nearly_the_same(scene):
     full = build(SMALL, scene)
     reduced = build(dataclasses.replace(SMALL, precision="bfloat16"), scene)
     pictures = [model.render(scene.cameras[0]).rgb for model in (full, reduced)]
-    assert_close(pictures[1], pictures[0], atol=0.02, rtol=0)
+    difference = (pictures[1] - pictures[0]).abs()
+    assert difference.max() < 0.05 and difference.mean() < 0.005
