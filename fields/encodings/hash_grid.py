@@ -19,7 +19,7 @@ class HashGridSpec:
     features: int = 4  # F, values per entry
     log2_table_size: int = 17  # log2 T, T = most entries of a level
     base_resolution: int = 16  # N_min
-    finest_resolution: float = 1024  # N_max
+    finest_resolution: int = 1024  # N_max
     growth: float | None = None  # b; None: from N_min, N_max and L (Eqs. 2-3)
 
     def __post_init__(self) -> None:
@@ -31,7 +31,8 @@ class HashGridSpec:
             raise ValueError(f"log2_table_size is {self.log2_table_size}; it must be from 3 to 30")
         if self.base_resolution < 2 or self.finest_resolution < self.base_resolution:
             raise ValueError(
-                f"resolutions {self.base_resolution} to {self.finest_resolution} do not rise from 2 or more"
+                f"base_resolution {self.base_resolution}, finest_resolution {self.finest_resolution}: "
+                "they must rise from 2 or more"
             )
 
     @property

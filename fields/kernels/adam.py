@@ -73,14 +73,16 @@ def sparse_adam(
         raise ValueError(f"value holds {value.numel()} numbers; they are no multiple of features, {features}")
     if step < 1:
         raise ValueError(f"step is {step}; steps count from 1")
-    check_range("beta1", beta1, 0, 1 - 1e-7)
-    check_range("beta2", beta2, 0, 1 - 1e-7)
+    check_range("beta1", beta1, 0.0, 1 - 1e-7)
+    check_range("beta2", beta2, 0.0, 1 - 1e-7)
     if backend == "reference":
         sparse_adam_reference(
             *arrays.values(), features,
             learning_rate=learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon, step=step,
         )  # fmt: skip
         return
+    if features not in (1, 2, 4, 8):
+        raise ValueError(f"features is {features}; the kernels take 1, 2, 4 or 8")
     for name, array in arrays.items():
         check_array(name, array, (None,))
     library().call(

@@ -52,7 +52,7 @@ def composite_reference(
     density: Float[Tensor, " n"],
     values: Float[Tensor, "n c"],
     delta: Float[Tensor, " n"],
-    ray_start: Int[Tensor, " rays+1"],
+    ray_start: Int[Tensor, " starts"],
 ) -> Composited:
     """The definition. A ray without samples has opacity 0."""
     rays, counts = len(ray_start) - 1, ray_start.diff()
@@ -69,7 +69,7 @@ def composite(
     density: Float[Tensor, " n"],
     values: Float[Tensor, "n c"],
     delta: Float[Tensor, " n"],
-    ray_start: Int[Tensor, " rays+1"],
+    ray_start: Int[Tensor, " starts"],
     backend: str = "reference",
 ) -> Composited:
     """Values (rays, c), opacity (rays,) and weights (n,) of packed samples.

@@ -20,6 +20,7 @@ from fields.kernels.checks import check_array, check_backend, no_second_order
 from fields.kernels.library import Grid, library
 
 PRIMES = (1, 2654435761, 805459861)  # pi_1, pi_2, pi_3 of Eq. 4
+MOST_LEVELS = 32  # of the kernels
 
 
 class HashGridLevels(NamedTuple):
@@ -128,6 +129,8 @@ def checked_grid(
 ) -> Grid:
     """The C struct; it points into the tensors, which the caller keeps alive."""
     levels = len(scale)
+    if not 1 <= levels <= MOST_LEVELS:
+        raise ValueError(f"{levels} levels; the kernels take 1 to {MOST_LEVELS}, use backend='reference'")
     check_array("points", points, (None, 3))
     check_array("table", table, (None,))
     check_array("scale", scale, (None,))

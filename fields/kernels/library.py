@@ -78,11 +78,13 @@ class Library:
     def __init__(self, name: str, handle: ctypes.CDLL) -> None:
         self.isa = name
         self.handle = handle
+        for function, arguments in SIGNATURES.items():
+            if not hasattr(handle, function):
+                raise KernelsUnavailable(f"{_path(name).name} lacks {function}", "run `pip install .` again")
+            getattr(handle, function).argtypes = (*arguments, c_int)
         handle.nr_error.restype = handle.nr_ngp_stage_name.restype = c_char_p
         handle.nr_ngp_workspace_create.restype = c_void_p
         handle.nr_ngp_workspace_destroy.argtypes = (c_void_p,)
-        for function, arguments in SIGNATURES.items():
-            getattr(handle, function).argtypes = (*arguments, c_int)
 
     def call(self, function: str, *arguments: Tensor | ctypes.Structure | int | float | None) -> None:
         """Run one kernel on `torch.get_num_threads()` threads; tensors pass as their data pointers.

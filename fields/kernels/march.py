@@ -18,6 +18,8 @@ from fields.kernels.checks import check_array, check_backend
 from fields.kernels.library import library
 from fields.kernels.occupancy import check_bits, lookup_bits
 
+SHORTEST_STEP = 2e-5  # below it, float32 no longer tells samples apart
+
 
 class Marched(NamedTuple):
     """Packed samples: ray r owns distances[ray_start[r] : ray_start[r + 1]], in rising order."""
@@ -29,7 +31,7 @@ class Marched(NamedTuple):
 def clip_to_cube(
     origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"]
 ) -> tuple[Float[Tensor, " rays"], Float[Tensor, " rays"]]:
-    """t_near and t_far of each ray in [0, 1]^3; t_far <= t_near where it misses the cube."""
+    """t_near and t_far of each ray in [0, 1]^3; both 0 where it misses the cube."""
     at_zero, at_one = -origins / directions, (1 - origins) / directions
     entry, leave = torch.minimum(at_zero, at_one), torch.maximum(at_zero, at_one)
     # A ray parallel to a pair of faces is between them for ever or never.
@@ -37,7 +39,9 @@ def clip_to_cube(
     between = (origins >= 0) & (origins <= 1)
     entry = torch.where(parallel, torch.where(between, -torch.inf, torch.inf), entry)
     leave = torch.where(parallel, torch.where(between, torch.inf, -torch.inf), leave)
-    return entry.amax(-1).clamp(min=0), leave.amin(-1)
+    near, far = entry.amax(-1).clamp(min=0), leave.amin(-1)
+    hit = far > near
+    return torch.where(hit, near, 0), torch.where(hit, far, 0)
 
 
 def march_reference(
@@ -50,12 +54,11 @@ def march_reference(
     """The definition: every candidate sample of every ray at once, then those in occupied cells."""
     near, far = clip_to_cube(origins, directions)
     step = torch.tensor(step, dtype=origins.dtype, device=origins.device)
-    span = torch.where(far > near, far - near, 0)  # 0, too, for a ray that is not a number
-    candidates = int((span / step).max().ceil()) + 1 if len(span) else 0
+    candidates = int(((far - near) / step).max().ceil()) + 1 if len(far) else 0
     index = torch.arange(candidates, dtype=origins.dtype, device=origins.device)
     distances = (index + jitter[:, None]) * step + near[:, None]  # (rays, candidates)
     points = origins[:, None] + distances[..., None] * directions[:, None]
-    keep = (distances < far[:, None]) & (far > near)[:, None] & lookup_bits(bits, points)
+    keep = (distances < far[:, None]) & lookup_bits(bits, points)
     ray_start = torch.zeros(len(origins) + 1, dtype=torch.int64, device=origins.device)
     ray_start[1:] = keep.sum(dim=1).cumsum(dim=0)
     return Marched(ray_start, distances[keep])
@@ -72,8 +75,8 @@ def march(
     """Samples in occupied cells; jitter in [0, 1) shifts those of a ray, in steps.
 
     bits: int64 words of 4x4x4 cells, indexed [z, y, x] (`occupancy.py`); their shape gives the resolution.
-    Raises: ValueError if the arrays disagree, step is not positive, a direction is not of unit length, or,
-    for the kernels, arrays are not float32 on the CPU.
+    Raises: ValueError if the arrays disagree, step is too short, a ray is not a number or its direction
+    not of unit length, or, for the kernels, arrays are not float32 on the CPU.
     """
     check_backend(backend)
     check_bits(bits)
@@ -89,12 +92,15 @@ def check_rays(origins: Tensor, directions: Tensor, jitter: Tensor, step: float)
     rays = len(origins)
     if len(directions) != rays or len(jitter) != rays:
         raise ValueError(f"origins, directions and jitter hold {rays}, {len(directions)}, {len(jitter)} rays")
-    if not 1e-6 <= step < float("inf"):
-        raise ValueError(f"step is {step}; it must be a length from 1e-6, in units of the cube")
-    wrong = ~((directions.norm(dim=-1) - 1).abs() < 1e-3)
-    if bool(wrong.any()):
-        ray = int(wrong.nonzero()[0])
-        raise ValueError(f"directions[{ray}] is {directions[ray].tolist()}; it must be of unit length")
+    if not SHORTEST_STEP <= step < float("inf"):
+        raise ValueError(f"step is {step}; it must be a length from {SHORTEST_STEP}, in units of the cube")
+    for name, array, wrong, remedy in (
+        ("origins", origins, ~origins.isfinite().all(dim=-1), "finite"),
+        ("directions", directions, ~((directions.norm(dim=-1) - 1).abs() < 1e-3), "of unit length"),
+    ):
+        if bool(wrong.any()):
+            ray = int(wrong.nonzero()[0])
+            raise ValueError(f"{name}[{ray}] is {array[ray].tolist()}; it must be {remedy}")
 
 
 @torch.library.custom_op("render::march", mutates_args=(), device_types="cpu")

@@ -19,7 +19,7 @@ from fields.kernels.checks import check_array, check_backend, no_second_order
 from fields.kernels.library import Network, library
 
 PRECISIONS = ("float32", "bfloat16")
-WIDEST = 128  # of the kernels
+WIDEST, DEEPEST = 128, 16  # of the kernels
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def mlp(
     """Outputs (..., outputs) of the network on x (..., inputs).
 
     Raises: ValueError if the arrays disagree with `spec` or, for the kernels, are not float32 on the CPU
-    or wider than 128.
+    or beyond 128 wide, 16 deep.
     """
     check_backend(backend)
     if precision not in PRECISIONS:
@@ -163,8 +163,8 @@ def checked_network(
     x: Tensor, weights: Tensor, inputs: int, width: int, hidden_layers: int, outputs: int
 ) -> Network:
     spec = MLPSpec(inputs, width, hidden_layers, outputs)
-    if max(inputs, width, outputs) > WIDEST:
-        raise ValueError(f"{spec} is wider than the kernels' {WIDEST}; use backend='reference'")
+    if max(inputs, width, outputs) > WIDEST or hidden_layers > DEEPEST:
+        raise ValueError(f"{spec} is beyond the kernels' {WIDEST} wide, {DEEPEST} deep")
     check_array("x", x, (None, inputs))
     check_array("weights", weights, (spec.parameter_count,))
     return Network(inputs, width, hidden_layers, outputs)

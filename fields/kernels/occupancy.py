@@ -35,7 +35,7 @@ def unpack_bits(bits: Int[Tensor, "w w w"]) -> Bool[Tensor, "r r r"]:
 def lookup_bits(bits: Int[Tensor, "w w w"], points: Float[Tensor, "*n 3"]) -> Bool[Tensor, "*n"]:
     """Whether the cell of each point is occupied; a point outside counts for the nearest cell."""
     resolution = 4 * bits.shape[0]
-    x, y, z = (points * resolution).floor().clamp(0, resolution - 1).nan_to_num(0).long().unbind(-1)
+    x, y, z = (points * resolution).floor().clamp(0, resolution - 1).long().unbind(-1)
     return (bits[z // 4, y // 4, x // 4] >> (x % 4 + 4 * (y % 4) + 16 * (z % 4))) & 1 == 1
 
 
