@@ -48,7 +48,7 @@ class NeRF:
     direction_frequencies: int = 4
     width: int = 64
     depth: int = 4
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     final_learning_rate: float = 0.1
     background: Literal["scene", "random"] = "random"
     background_share: float = 0.3
@@ -60,7 +60,14 @@ class NeRF:
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "fast": {"steps": 5_000},
         "standard": {"steps": 25_000},
-        "quality": {"steps": 100_000, "width": 128, "depth": 8, "coarse_samples": 64, "fine_samples": 64},
+        "quality": {
+            "steps": 100_000,
+            "coarse_samples": 64,
+            "fine_samples": 64,
+            "width": 128,
+            "depth": 8,
+            "learning_rate": 2e-3,
+        },
         "paper": {
             "steps": 500_000,
             "rays": 1024,
