@@ -63,14 +63,7 @@ def sparse_adam(
     arrays = {
         "value": value, "first_moment": first_moment, "second_moment": second_moment, "gradient": gradient,
     }  # fmt: skip
-    for name, array in arrays.items():
-        if array.shape != value.shape or array.dtype != value.dtype or not array.is_contiguous():
-            raise ValueError(
-                f"{name} is {array.dtype} {tuple(array.shape)}, contiguous: {array.is_contiguous()}; "
-                f"it must be like value, {value.dtype} {tuple(value.shape)}, and contiguous"
-            )
-    if features < 1 or value.numel() % features:
-        raise ValueError(f"value holds {value.numel()} numbers; they are no multiple of features, {features}")
+    check_state(arrays, features)
     if step < 1:
         raise ValueError(f"step is {step}; steps count from 1")
     check_range("beta1", beta1, 0.0, 1 - 1e-7)
@@ -92,3 +85,16 @@ def sparse_adam(
     # Autograd must know that the storage changed behind its back.
     for array in arrays.values():
         torch.autograd.graph.increment_version(array)
+
+
+def check_state(arrays: dict[str, Tensor], features: int) -> None:
+    """All arrays are alike, can be written in place and hold whole entries."""
+    value = arrays["value"]
+    for name, array in arrays.items():
+        if array.shape != value.shape or array.dtype != value.dtype or not array.is_contiguous():
+            raise ValueError(
+                f"{name} is {array.dtype} {tuple(array.shape)}, contiguous: {array.is_contiguous()}; "
+                f"it must be like value, {value.dtype} {tuple(value.shape)}, and contiguous"
+            )
+    if features < 1 or value.numel() % features:
+        raise ValueError(f"value holds {value.numel()} numbers; they are no multiple of features, {features}")

@@ -131,7 +131,7 @@ def compare(rays, bits, step, expected=None):
     odd = torch.cat([keys[~here], expected_keys[~there]])
     assert grazes(rays, odd, 4 * len(bits), step).all()
     assert len(odd) <= 0.01 * len(keys) + 20
-    relative, absolute = TOLERANCES["march", "float32"]
+    relative, absolute, _ = TOLERANCES["march", "float32"]
     assert_close(actual.distances[here], expected.distances[there], rtol=relative, atol=absolute)
     return len(keys)
 
