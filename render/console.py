@@ -40,7 +40,7 @@ class Console:
             return
         from rich.live import Live
 
-        with Live("", refresh_per_second=8, transient=True) as self._status:
+        with Live("", refresh_per_second=4, transient=True) as self._status:
             try:
                 yield
             finally:

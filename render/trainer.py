@@ -95,6 +95,7 @@ class Training:
         self.generator = torch.Generator().manual_seed(seed)
         self.began = time.perf_counter() if began is None else began
         self.earlier = resume.elapsed if resume else 0.0
+        self.ended: float | None = None
         self.step, self.rollbacks, self.saved_step, self.saved_at = 0, 0, -1, self.earlier
         if resume:
             self._restore(resume)
@@ -105,7 +106,8 @@ class Training:
     @property
     def elapsed(self) -> float:
         """Seconds of training so far, those before a resume included."""
-        return self.earlier + time.perf_counter() - self.began
+        now = time.perf_counter() if self.ended is None else self.ended
+        return self.earlier + now - self.began
 
     @property
     def schedule(self) -> float:
@@ -136,6 +138,8 @@ class Training:
             note = self.save()
             if note:  # the last parameters were not finite: train the missing steps again
                 yield from self
+                return
+        self.ended = time.perf_counter()
 
     def save(self) -> str | None:
         """Write a checkpoint. Returns what had to be done instead, if the parameters are not finite."""

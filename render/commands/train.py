@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import time
 from argparse import Namespace
@@ -46,36 +47,36 @@ def parser() -> Parser:
 def main(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
     console = Console(quiet=options.quiet or options.json)
-    run, model, report, finished = fit(options, arguments, console)
-    result: dict[str, Any] = {"run": str(run.path), "finished": finished}
-    if report is not None:
-        result |= {"step": report.step, "elapsed": report.elapsed, "train_psnr": report.psnr}
-    if not finished:
-        console.say(f"stopped and saved at step {report.step if report else 0}; go on with:")
-        console.say(f"  {resume_command(options)}")
+    run, training = fit(options, arguments, console)
+    result: dict[str, Any] = {"run": str(run.path), "step": training.step, "elapsed": training.elapsed}
+    result["finished"] = training.finished
+    if training.finished:
+        result |= finish(run, training.model, options, console)
     else:
-        result |= finish(run, model, options, console)
+        console.say(f"stopped and saved at step {training.step}; go on with:")
+        console.say(f"  {resume_command(options)}")
     if options.json:
         print(json.dumps(result, indent=2))
-    return 0 if finished else 1
+    return 0 if training.finished else 1
 
 
-def fit(options: Namespace, arguments: list[str], console: Console) -> tuple[Any, Any, Any, bool]:
-    """Train. Returns run, model, last report (None: nothing was left to do) and whether it is finished."""
+def fit(options: Namespace, arguments: list[str], console: Console) -> tuple[Any, Any]:
+    """Train. Returns the run and the training, finished or stopped."""
     from render import provenance
     from render.commands.prepare import prepare, set_threads
     from render.trainer import Training
 
     set_threads(options.threads)
     job = prepare(options, console)
+    decoding = time.perf_counter()
     with console.progress():
         pixels = job.decode(console.count("decoding pictures"))
     began = time.perf_counter()
+    console.say(f"decoded {len(pixels)} pictures in {duration(began - decoding)}")
+    model = job.config.build(job.scene)
     run = job.open_run()
-    model = run.config.build(job.scene)
-    start = provenance.record(
-        run.config, model, ["train", *arguments], job.checkpoint.step if job.checkpoint else 0
-    )
+    first = job.checkpoint.step if job.checkpoint else 0
+    start = provenance.record(run.config, model, ["train", *arguments], first)
     console.say(f"backend: {start['backend']['name']} ({start['backend']['reason']})")
     job.announce_resume(run, start, console)
     run.add_start(start)
@@ -97,9 +98,9 @@ def fit(options: Namespace, arguments: list[str], console: Console) -> tuple[Any
                 if report.note:
                     console.say(report.note)
                 console.update(line(report, job.length.steps))
-        if report is not None:
+        if report is not None:  # None: nothing was left to do
             console.say(f"trained: {line(report, job.length.steps)}")
-    return run, model, report, training.finished
+    return run, training
 
 
 def finish(run: Any, model: Any, options: Namespace, console: Console) -> dict[str, Any]:
@@ -120,12 +121,11 @@ def finish(run: Any, model: Any, options: Namespace, console: Console) -> dict[s
     video = orbit_video(run, model, console)
     result["video"] = str(video)
     console.say(f"video: {shown(video)}")
+    where = shown(run.path)
     console.say("next:")
-    console.say(f"  render video {shown(run.path)} --width 800        another video, larger")
-    console.say(f"  render eval {shown(run.path)} --protocol nerfbaselines   numbers to compare with others")
-    console.say(
-        f"  python -c 'import render; model = render.load(\"{shown(run.path)}\")'   use it in a program"
-    )
+    console.say(f"  render video {where} --width {run.config.scene['width']}    a larger video")
+    console.say(f"  render eval {where} --protocol nerfbaselines    numbers to compare with others")
+    console.say(f'  render.load("{where}").render(camera)    in a Python program')
     return result
 
 
@@ -156,8 +156,8 @@ def line(report: Any, steps: int | None) -> str:
 
 
 def resume_command(options: Namespace) -> str:
-    out = f" --out {options.out}" if options.out else ""
-    return f"render train {options.scene}{out} --resume"
+    out = ["--out", str(options.out)] if options.out else []
+    return shlex.join(["render", "train", str(options.scene), *out, "--resume"])
 
 
 def shown(path: Path) -> str:

@@ -109,6 +109,14 @@ def test_what_happened_before_the_first_step_counts(start, clock):
     assert training.step == 10 and training.elapsed == 8.0
 
 
+def test_the_clock_stops_with_the_training(start, clock):
+    """Ctrl-C short of the end of a budget is no finished training, however long one looks at it."""
+    training = start(Length(budget=8.0), settings={"seconds_per_step": 0.5}, stop=lambda: clock.now >= 107.5)
+    list(training)
+    clock.sleep(100.0)
+    assert training.elapsed == 7.5 and not training.finished
+
+
 def test_time_between_reports_counts(start, clock):
     """Saves and whoever looks at the reports spend the same budget."""
     training = start(Length(budget=8.0), settings={"seconds_per_step": 0.5})
