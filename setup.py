@@ -62,10 +62,9 @@ def instruction_sets() -> dict[str, list[str]]:
 
 def find_compiler() -> list[str] | None:
     """$CXX, else the first of g++, c++, clang++ on PATH."""
-    if os.environ.get("CXX"):
-        return os.environ["CXX"].split()
-    found = next(filter(None, map(shutil.which, ("g++", "c++", "clang++"))), None)
-    return [found] if found else None
+    named = os.environ.get("CXX", "").split()
+    candidates = [named] if named else [["g++"], ["c++"], ["clang++"]]
+    return next((command for command in candidates if shutil.which(command[0])), None)
 
 
 def accepts(compiler: list[str], flags: list[str], build_temp: Path) -> bool:

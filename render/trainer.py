@@ -44,6 +44,7 @@ class Report:
     psnr: float  # dB, of the training batch
     rays_per_second: float
     samples_per_second: float
+    cpu_share: float  # CPU seconds over threads x wall clock since this start: what others left to it
     note: str | None = None  # what happened, for people
 
 
@@ -196,7 +197,7 @@ class Meter:
     """Means and rates between two reports."""
 
     def __init__(self, step: int, elapsed: float) -> None:
-        self.first = (step, elapsed)
+        self.first, self.cpu_first = (step, elapsed), time.process_time()
         self._reset(elapsed)
 
     def _reset(self, elapsed: float) -> None:
@@ -223,10 +224,15 @@ class Meter:
             psnr=self.sums["psnr"] / steps,
             rays_per_second=self.sums["rays"] / seconds,
             samples_per_second=self.sums["samples"] / seconds,
+            cpu_share=self._cpu_share(elapsed),
             note=note,
         )
         self._reset(elapsed)
         return report
+
+    def _cpu_share(self, elapsed: float) -> float:
+        wall = max(elapsed - self.first[1], 1e-9) * torch.get_num_threads()
+        return (time.process_time() - self.cpu_first) / wall
 
     def _remaining(self, training: Training, elapsed: float) -> float:
         if training.length.budget:

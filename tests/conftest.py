@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+# As the command does, and for the same reason: torch's idle workers must not spin on cores others need.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import pytest
 import torch
 

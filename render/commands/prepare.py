@@ -15,6 +15,7 @@ from render import checkpoint, run
 from render.arguments import warn
 from render.checkpoint import Checkpoint
 from render.console import Console, duration
+from render.methods import METHODS
 from render.methods import method as method_class
 from render.provenance import differences
 from render.run import Run, RunConfig, RunError
@@ -79,7 +80,7 @@ def prepare(options: Namespace, console: Console) -> Job:
 
 
 def _new(options: Namespace) -> Job:
-    name = options.method or "ngp"
+    name = options.method or next(iter(METHODS))
     settings, trainer = parse_pairs(options.set, method_class(name))
     values, preset, length = plan(name, settings, options.preset, options.steps, options.budget)
     scene = read_scene(options.scene, "train", options.downscale or 1, options.allow_outside)

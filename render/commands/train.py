@@ -13,15 +13,19 @@ from typing import Any
 
 from render.arguments import Parser, add_machine_options, add_output_options, factor, seconds, whole
 from render.console import Console, count, duration
+from render.methods import METHODS
 
+DEFAULT = next(iter(METHODS))
 SUMMARY = "Turn a scene into a run that can be rendered from anywhere."
 
 
 def parser() -> Parser:
     parser = Parser("train", SUMMARY)
     parser.add_argument("scene", metavar="SCENE", help="a scene folder, or a scene file in it")
-    parser.add_argument("--method", metavar="NAME", help="ngp (default) or nerf")
-    parser.add_argument("--preset", metavar="NAME", help="fast, standard or quality; paper for nerf")
+    parser.add_argument("--method", metavar="NAME", help=f"{' or '.join(METHODS)} (default: {DEFAULT})")
+    parser.add_argument(
+        "--preset", metavar="NAME", help="fast, standard (default), quality, or another of the method's"
+    )
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
         "--steps", type=whole, metavar="N", help="train for N steps: the same seed, the same bits"
@@ -47,9 +51,9 @@ def parser() -> Parser:
 def main(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
     console = Console(quiet=options.quiet or options.json)
-    run, training = fit(options, arguments, console)
+    run, training, report = fit(options, arguments, console)
     result: dict[str, Any] = {"run": str(run.path), "step": training.step, "elapsed": training.elapsed}
-    result["finished"] = training.finished
+    result |= {"finished": training.finished, "cpu_share": report.cpu_share if report else None}
     if training.finished:
         result |= finish(run, training.model, options, console)
     else:
@@ -60,8 +64,8 @@ def main(arguments: list[str]) -> int:
     return 0 if training.finished else 1
 
 
-def fit(options: Namespace, arguments: list[str], console: Console) -> tuple[Any, Any]:
-    """Train. Returns the run and the training, finished or stopped."""
+def fit(options: Namespace, arguments: list[str], console: Console) -> tuple[Any, Any, Any]:
+    """Train. Returns the run, the training (finished or stopped) and its last report, if there was any."""
     from render import provenance
     from render.commands.prepare import prepare, set_threads
     from render.trainer import Training
@@ -99,8 +103,9 @@ def fit(options: Namespace, arguments: list[str], console: Console) -> tuple[Any
                     console.say(report.note)
                 console.update(line(report, job.length.steps))
         if report is not None:  # None: nothing was left to do
-            console.say(f"trained: {line(report, job.length.steps)}")
-    return run, training
+            share = f"the process got {report.cpu_share:.0%} of its cores"
+            console.say(f"trained: {line(report, job.length.steps)}; {share}")
+    return run, training, report
 
 
 def finish(run: Any, model: Any, options: Namespace, console: Console) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import importlib
 
 from render.settings import nearest
 
-# A new method is one line here; nothing else in the program learns its name.
+# A new method is one line here; nothing else in the program learns its name. The first is the default.
 METHODS = {
     "ngp": "render.methods.ngp:NGP",
     "nerf": "render.methods.nerf:NeRF",

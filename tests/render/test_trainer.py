@@ -41,6 +41,9 @@ class Clock:
     def perf_counter(self) -> float:
         return self.now
 
+    def process_time(self) -> float:
+        return self.now / 2
+
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 
@@ -198,6 +201,7 @@ def test_rates_count_what_the_steps_did(start, clock):
     assert [report.step for report in reports] == [1, 3, 5, 7, 9]  # the first, then every quarter of a second
     assert all(report.rays_per_second == 50 / 0.125 for report in reports)
     assert reports[1].remaining == 6 * 0.125
+    assert all(report.cpu_share == 0.5 / torch.get_num_threads() for report in reports)
 
 
 def test_a_full_disk_ends_the_training_with_the_cause(start, monkeypatch):
