@@ -296,7 +296,7 @@ class FusedNGP:
         decay: float,
         thinnest: float,
     ) -> None:
-        """Bring cell densities (1 / box side) and the bits up to date, as `OccupancyGrid.update` defines it."""
+        """Bring cell densities (1 / box side) and bits up to date, as `OccupancyGrid.update` defines it."""
         check_array("density", density, (4 * len(self.bits),) * 3)
         field = self._struct()
         update = _OccupancyUpdate(

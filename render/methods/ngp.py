@@ -1,8 +1,8 @@
 """instant-ngp (arXiv:2201.05989), with the schedules that suit a CPU.
 
 One step draws pixels, marches their rays through the occupied cells, looks up density and colour, and
-descends on the Huber loss of the composited colour. On the kernels the whole step is one call; `composed_loss`
-is its definition in readable parts, and what the reference backend runs.
+descends on the Huber loss of the composited colour. On the kernels the whole step is one call;
+`composed_loss` is its definition in readable parts, and what the reference backend runs.
 """
 
 import math
@@ -28,7 +28,7 @@ from render.volume import over_background
 from scenes.pixels import PixelSource
 from scenes.random import uniform
 from scenes.rays import Rays
-from scenes.scene import Scene
+from scenes.scene import Scene, Vector
 
 RED, GREEN, BLUE, JITTER = 4, 5, 6, 7  # streams of scenes.random; 0 to 3 draw the pixels
 PARAMETERS = ("table", "density_weights", "color_weights")
@@ -45,7 +45,7 @@ class NGP:
     features: int = 4  # F
     log2_table_size: int = 17  # log2 T
     base_resolution: int = 16  # N_min
-    finest_resolution: float = 1024  # N_max
+    finest_resolution: int = 1024  # N_max
     learning_rate: float = 2e-2
     final_learning_rate: float = 0.07  # share of the first that is left at the end
     constant_share: float = 0.3  # of the training, before the rate falls
@@ -70,12 +70,20 @@ class NGP:
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "fast": {"steps": 4_000, "first_samples": 16_000, "final_learning_rate": 0.1},
-        "standard": {"steps": 11_000, "first_samples": 32_000, "last_samples": 96_000, "final_learning_rate": 0.05},
+        "standard": {
+            "steps": 11_000,
+            "first_samples": 32_000,
+            "last_samples": 96_000,
+            "final_learning_rate": 0.05,
+        },
         "quality": {
-            "steps": 21_000, "first_samples": 32_000, "last_samples": 128_000, "final_learning_rate": 0.05,
+            "steps": 21_000,
+            "first_samples": 32_000,
+            "last_samples": 128_000,
+            "final_learning_rate": 0.05,
             "log2_table_size": 18,
         },
-    }  # fmt: skip
+    }
 
     def build(self, scene: Scene, *, device: torch.device | str = "cpu", backend: str = "auto") -> "NGPModel":
         """A fresh model of the scene's box, drawn from torch's global generator.
@@ -88,7 +96,11 @@ class NGP:
     def field(self) -> NGPSpec:
         return NGPSpec(
             HashGridSpec(
-                self.levels, self.features, self.log2_table_size, self.base_resolution, self.finest_resolution
+                self.levels,
+                self.features,
+                self.log2_table_size,
+                self.base_resolution,
+                self.finest_resolution,
             )
         )
 
@@ -158,7 +170,7 @@ class NGPModel(RayModel):
         self.adapt_rays(config.samples_at(schedule), result.evaluated)
         return {
             "loss": result.loss,
-            "psnr": -10 * math.log10(max(result.squared_error, 1e-12)) if result.squared_error >= 0 else math.nan,
+            "psnr": psnr_of(result.squared_error),
             "rays": settings.rays,
             "samples": result.evaluated,
         }
@@ -205,16 +217,20 @@ class NGPModel(RayModel):
         """rgb, opacity, sum of weight x distance; (samples looked at, samples kept)."""
         field, side = self.field, self.field.box_side
         origins = (rays.origins - field.box_minimum) / side
-        marched = march(origins, rays.directions, jitter, self.occupancy.bits, limits.march_step, self.backend.name)
+        marched = march(
+            origins, rays.directions, jitter, self.occupancy.bits, limits.march_step, self.backend.name
+        )
         ray = torch.arange(len(jitter), device=self.device).repeat_interleave(marched.ray_start.diff())
         distance = marched.distances * side
         points = rays.origins[ray] + distance[:, None] * rays.directions[ray]
         with torch.no_grad():
             density = field.density(points)
             thickness = density * limits.march_step * side
-            before = torch.exp(-sum_before(thickness, torch.arange(len(ray), device=self.device) - marched.ray_start[ray]))
+            place = torch.arange(len(ray), device=self.device) - marched.ray_start[ray]
+            before = torch.exp(-sum_before(thickness, place))
             seen = before >= limits.lowest_transmittance
-            kept = (seen & (before * -torch.expm1(-thickness) > limits.lowest_weight)).nonzero().flatten()
+            heavy = before * -torch.expm1(-thickness) > limits.lowest_weight
+            kept = (seen & heavy).nonzero().flatten()
         found = field(points[kept], rays.directions[ray[kept]])
         density = density.index_put((kept,), found.density)
         rgb = torch.zeros_like(points).index_put((kept,), found.rgb)
@@ -241,13 +257,21 @@ class NGPModel(RayModel):
         grid, side, corner = self.occupancy, self.field.box_side, self.field.box_minimum
         if self.fused:
             self.fused.update_occupancy(
-                grid.density, seed=seed, step=self.steps, updates=int(grid.updates), stride=grid.stride(self.steps),
-                march_step=march_step, decay=grid.decay, thinnest=grid.thinnest,
-            )  # fmt: skip
+                grid.density,
+                seed=seed,
+                step=self.steps,
+                updates=int(grid.updates),
+                stride=grid.stride(self.steps),
+                march_step=march_step,
+                decay=grid.decay,
+                thinnest=grid.thinnest,
+            )
             grid.updates += 1
         else:
             density = self.field.density
-            grid.update(lambda unit: density(unit * side + corner) * side, march_step, seed=seed, step=self.steps)
+            grid.update(
+                lambda unit: density(unit * side + corner) * side, march_step, seed=seed, step=self.steps
+            )
 
     @torch.no_grad()
     def render_rays(self, rays: Rays, outputs: Sequence[str], background: Colour | None = None) -> Rendered:
@@ -301,6 +325,11 @@ class NGPModel(RayModel):
         }
 
 
+def psnr_of(squared_error: float) -> float:
+    """dB; NaN for what is no number."""
+    return -10 * math.log10(max(squared_error, 1e-12)) if squared_error >= 0 else math.nan
+
+
 def resolve_precision(precision: str, backend: str) -> str:
     """Settle "auto": bfloat16 where the kernels run on a processor that has it. Raises ValueError."""
     if precision not in ("auto", "float32", "bfloat16"):
@@ -310,9 +339,7 @@ def resolve_precision(precision: str, backend: str) -> str:
     return "bfloat16" if backend == "kernels" and isa() in BFLOAT16_SETS else "float32"
 
 
-def cube_around(
-    minimum: Sequence[float], maximum: Sequence[float]
-) -> tuple[tuple[float, float, float], float]:
+def cube_around(minimum: Vector, maximum: Vector) -> tuple[tuple[float, float, float], float]:
     """Lowest corner and side of the smallest cube with the box in its middle."""
     side = max(high - low for low, high in zip(minimum, maximum, strict=True))
     x, y, z = ((low + high - side) / 2 for low, high in zip(minimum, maximum, strict=True))

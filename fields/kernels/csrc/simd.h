@@ -44,8 +44,9 @@ inline void storef(float *p, vfloat v) { store(p, v); }
 inline vfloat splat(float x) { return vfloat{} + x; }
 inline vint isplat(int32_t x) { return vint{} + x; }
 inline vuint usplat(uint32_t x) { return vuint{} + x; }
-inline vfloat vmax(vfloat a, vfloat b) { return a > b ? a : b; }
-inline vfloat vmin(vfloat a, vfloat b) { return a < b ? a : b; }
+/* Of a NaN in `a`, these give NaN: a broken parameter must reach the loss. */
+inline vfloat vmax(vfloat a, vfloat b) { return b > a ? b : a; }
+inline vfloat vmin(vfloat a, vfloat b) { return b < a ? b : a; }
 inline vint truncate(vfloat x) { return __builtin_convertvector(x, vint); }
 inline vfloat to_float(vint x) { return __builtin_convertvector(x, vfloat); }
 inline vfloat vsqrt(vfloat x) {

@@ -1,0 +1,207 @@
+"""instant-ngp: the fused step against the composition of readable parts, determinism, and learning."""
+
+import math
+
+import pytest
+import torch
+
+from fields.kernels.library import library
+from fields.kernels.ngp import Limits, StepSettings
+from render.methods.ngp import BFLOAT16_SETS, NGP, PARAMETERS, cube_around
+from scenes.generate import analytic
+from scenes.pixels import PixelSource
+
+# Relative error of a whole gradient, and absolute of a picture: sums in another order; bfloat16 also rounds
+# activations that lie near a rounding boundary to the other side.
+GRADIENT_TOLERANCE = {"float32": 3e-3, "bfloat16": 2e-2}
+PICTURE_TOLERANCE = {"float32": 2e-3, "bfloat16": 1e-2}
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return analytic.generate_spheres(width=48, views={"train": 12, "val": 1, "test": 2})["train"]
+
+
+@pytest.fixture(scope="module")
+def pixels(scene):
+    return PixelSource.from_scene(scene)
+
+
+def small(**settings) -> NGP:
+    return NGP(**{"log2_table_size": 12, "occupancy_resolution": 32, "first_samples": 4_000,
+                  "last_samples": 4_000, "finest_resolution": 128, **settings})  # fmt: skip
+
+
+def built(config: NGP, scene, backend: str = "kernels", seed: int = 0):
+    torch.manual_seed(seed)
+    return config.build(scene, backend=backend)
+
+
+def trained(model, pixels, steps: int, seed: int = 3):
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        model.step(pixels, 0.0, generator)
+    return model
+
+
+def needs(precision: str) -> None:
+    if precision == "bfloat16" and library().isa not in BFLOAT16_SETS:
+        pytest.skip("the processor lacks bfloat16 products")
+
+
+def settings_for(model, **changes) -> StepSettings:
+    values = dict(
+        seed=3, step=1000, rays=500, background=None, background_share=0.15, huber_delta=0.1,
+        learning_rate=1e-2, beta1=0.9, beta2=0.99, epsilon=1e-15, weight_decay=1e-6,
+    )  # fmt: skip
+    return StepSettings(**{**values, **changes})
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("levels", "features"), [(8, 4), (16, 2), (8, 8), (5, 4)])
+def test_the_fused_step_has_the_loss_and_gradients_of_the_composed_one(
+    scene, pixels, precision, levels, features
+):
+    needs(precision)
+    config = small(precision=precision, levels=levels, features=features)
+    fused = trained(built(config, scene), pixels, 30)
+    composed = built(config, scene, "reference")
+    composed.load_state(fused.state())
+    settings, limits = settings_for(fused), Limits(math.sqrt(3) / 256)
+    result = fused.fused.train_step(pixels, settings, limits, list(fused.adam.values()), gradients_only=True)
+    loss, squared_error, _, selected = composed.composed_loss(pixels, settings, limits)
+    tolerance = GRADIENT_TOLERANCE[precision]
+    assert result.loss == pytest.approx(loss.item(), rel=tolerance)
+    assert result.squared_error == pytest.approx(squared_error, rel=tolerance)
+    assert result.selected == pytest.approx(selected, rel=1e-2)
+    assert selected > 500  # or the comparison would be of nothing
+    wanted = torch.autograd.grad(loss, composed.parameters())
+    for name, state, gradient in zip(PARAMETERS, fused.adam.values(), wanted, strict=True):
+        error = (state.gradient - gradient).norm() / gradient.norm()
+        assert error < tolerance, f"{name}: {error:.2e}"
+
+
+def test_the_fused_update_is_adam_on_the_fused_gradients(scene, pixels):
+    """One step from zero moments moves every touched value by the learning rate, against its gradient."""
+    config = small(precision="float32")
+    probe, model = built(config, scene), built(config, scene)
+    settings, limits = settings_for(model, weight_decay=0.0, step=0), Limits(math.sqrt(3) / 256)
+    probe.fused.train_step(pixels, settings, limits, list(probe.adam.values()), gradients_only=True)
+    before = [p.detach().clone() for p in model.parameters()]
+    model.fused.train_step(pixels, settings, limits, list(model.adam.values()))
+    for state, old, new in zip(probe.adam.values(), before, model.parameters(), strict=True):
+        gradient = state.gradient.double()
+        assert (gradient != 0).any()
+        wanted = old - 1e-2 * gradient / (gradient.abs() + settings.epsilon)
+        torch.testing.assert_close(new.detach(), wanted.float(), atol=2e-6, rtol=0)
+    assert not model.adam["table"].gradient.any(), "the gradient is zero again after the step"
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_picture_is_the_same_on_both_backends(scene, pixels, precision):
+    needs(precision)
+    config = small(precision=precision)
+    fused = trained(built(config, scene), pixels, 100)
+    composed = built(config, scene, "reference")
+    composed.load_state(fused.state())
+    names = ("rgb", "opacity", "distance", "z_depth")
+    one, other = (model.render(scene.cameras[0], names) for model in (fused, composed))
+    solid = other.opacity > 0.1
+    assert solid.any()
+    tolerance = PICTURE_TOLERANCE[precision]
+    for name in names:
+        a, b = getattr(one, name), getattr(other, name)
+        a, b = (a[solid], b[solid]) if name in ("distance", "z_depth") else (a, b)
+        assert (a - b).abs().max() < (10 if name in ("distance", "z_depth") else 1) * tolerance, name
+
+
+def test_the_fused_occupancy_is_that_of_the_definition(scene, pixels):
+    config = small(precision="float32")
+    fused = trained(built(config, scene), pixels, 40)
+    composed = built(config, scene, "reference")
+    composed.load_state(fused.state())
+    for step in (48, 300, 316):  # early and late stride
+        for model in (fused, composed):
+            model.steps = step
+            model.update_occupancy(math.sqrt(3) / 512, seed=5)
+        torch.testing.assert_close(fused.occupancy.density, composed.occupancy.density, rtol=2e-3, atol=1e-3)
+        differing = (fused.occupancy.occupied() != composed.occupancy.occupied()).float().mean()
+        assert differing < 1e-3
+
+
+@pytest.mark.parametrize("threads", [2, 3, 5])
+def test_any_number_of_threads_gives_the_same_bits(scene, pixels, threads):
+    def bits(count: int) -> dict[str, torch.Tensor]:
+        before = torch.get_num_threads()
+        torch.set_num_threads(count)
+        try:
+            return {k: v.clone() for k, v in trained(built(small(), scene), pixels, 40).state().items()}
+        finally:
+            torch.set_num_threads(before)
+
+    one, many = bits(1), bits(threads)
+    for name, value in one.items():
+        assert torch.equal(value, many[name]), name
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(scene, pixels):
+    first, again, other = (trained(built(small(), scene), pixels, 20, seed) for seed in (3, 3, 4))
+    assert torch.equal(first.adam["table"].value, again.adam["table"].value)
+    assert not torch.equal(first.adam["table"].value, other.adam["table"].value)
+
+
+def test_a_state_that_is_loaded_goes_on_as_if_never_stored(scene, pixels):
+    straight = trained(built(small(), scene), pixels, 50)
+    half = trained(built(small(), scene), pixels, 25)
+    resumed = built(small(), scene, seed=9)
+    resumed.load_state({name: value.clone() for name, value in half.state().items()})
+    trained(resumed, pixels, 25)
+    for name, value in straight.state().items():
+        assert torch.equal(value, resumed.state()[name]), name
+
+
+def test_rays_that_miss_the_box_show_the_background(scene, pixels):
+    model = trained(built(small(), scene), pixels, 5)
+    away = type(scene.cameras).look_at((9, 0, 0), (18, 0, 0), (0, 0, 1), 8, 6, 40.0)
+    seen = model.render(away, ("rgb", "opacity"), background=(0.2, 0.4, 0.6))
+    assert not seen.opacity.any()
+    torch.testing.assert_close(seen.rgb, torch.tensor((0.2, 0.4, 0.6)).expand(6, 8, 3))
+
+
+@pytest.mark.parametrize(("backend", "steps"), [("kernels", 250), ("reference", 60)])
+def test_a_little_training_shows_the_spheres(scene, pixels, backend, steps):
+    """Pictures in one grey score about 11 dB."""
+    config = small(precision="float32")
+    model = built(config, scene, backend)
+    generator = torch.Generator().manual_seed(0)
+    for step in range(steps):
+        values = model.step(pixels, step / steps, generator)
+    assert values["psnr"] > 17
+
+
+def test_a_nan_in_the_parameters_reaches_the_loss(scene, pixels):
+    model = trained(built(small(precision="float32"), scene), pixels, 20)
+    model.adam["color_weights"].value.fill_(math.nan)
+    assert math.isnan(model.step(pixels, 0.0, torch.Generator().manual_seed(3))["loss"])
+
+
+def test_the_learning_rate_is_constant_and_then_falls_to_its_last_share():
+    config = NGP()
+    rates = [config.learning_rate_at(s) for s in (0.0, config.constant_share, 1.0)]
+    assert rates[0] == rates[1] == config.learning_rate
+    assert rates[2] == pytest.approx(config.learning_rate * config.final_learning_rate)
+
+
+def test_the_number_of_rays_follows_the_samples_they_meet(scene):
+    model = built(small(), scene)
+    model.rays = 1024
+    model.adapt_rays(wanted_samples=30_000, evaluated=20_000)
+    assert model.rays == 1536
+    model.adapt_rays(wanted_samples=30_000, evaluated=1)
+    assert model.rays == 3072, "at most twice as many"
+    model.adapt_rays(wanted_samples=100, evaluated=10**6)
+    assert model.rays == 1536, "at least half as many"
+
+
+def test_the_cube_is_the_smallest_around_the_middle_of_the_box():
+    assert cube_around((-1, 0, 2), (1, 4, 3)) == ((-2.0, 0.0, 0.5), 4.0)
