@@ -112,7 +112,8 @@ class BuildKernels(build_ext):
             self.warn("no C++ compiler (g++, clang++ or $CXX): the CPU kernels are left out, "
                       "the torch reference runs in their place; install g++ and install again")  # fmt: skip
             return
-        temp = Path(self.build_temp)
+        # Not build_temp: an editable install would throw that away, and compile everything every time.
+        temp = Path("build") / f"kernels-{self.plat_name}"
         temp.mkdir(parents=True, exist_ok=True)
         wanted = []
         for extension in self.extensions:
@@ -131,22 +132,22 @@ class BuildKernels(build_ext):
             (temp / "exports.map").write_text(EXPORTS)
             link += [f"-Wl,--version-script={temp / 'exports.map'}"]
             link += STATIC_RUNTIME if accepts(compiler, STATIC_RUNTIME, temp) else []
-        jobs = {}
-        for extension in wanted:
+        # The longest first, so that no core waits for the last one.
+        jobs = [(extension, Path(source)) for extension in wanted for source in extension.sources]
+        jobs.sort(key=lambda job: job[1].stat().st_size, reverse=True)
+        compiled = {}
+        for extension, source in jobs:
             command = [*compiler, *COMPILE, *extension.extra_compile_args]
-            folder = temp / extension.name.rpartition(".")[2]
-            jobs[extension.name] = [
-                (pool.submit(compile_once, command, Path(source), folder / f"{Path(source).stem}.o", headers),
-                 str(folder / f"{Path(source).stem}.o"))
-                for source in extension.sources
-            ]  # fmt: skip
-        for name, objects in jobs.items():
-            target = Path(self.get_ext_fullpath(name))
-            target.parent.mkdir(parents=True, exist_ok=True)
+            target = temp / extension.name.rpartition(".")[2] / f"{source.stem}.o"
+            done = pool.submit(compile_once, command, source, target, headers)
+            compiled.setdefault(extension.name, []).append((done, target))
+        for name, objects in compiled.items():
+            library = Path(self.get_ext_fullpath(name))
+            library.parent.mkdir(parents=True, exist_ok=True)
             try:
                 for done, _ in objects:
                     done.result()
-                run([*link, *(path for _, path in objects), "-o", str(target)])
+                run([*link, *(str(target) for _, target in objects), "-o", str(library)])
             except RuntimeError as error:
                 self.warn(f"{name} is left out: {error}")
 
