@@ -50,20 +50,19 @@ def hash_grid_reference(
     Differentiable, twice too, to `table` and `points`; the gradient to a clamped coordinate is 0.
     """
     points = points.clamp(0, 1)
-    table = table.reshape(-1, features)
+    tables = table.reshape(-1, features).split(levels.offset.diff().tolist())
     corners = torch.cartesian_prod(*[torch.arange(2, device=points.device)] * 3)  # (8, 3)
     encoded = []
-    for scale, resolution, first, last in zip(
-        levels.scale.tolist(), levels.resolution.tolist(),
-        levels.offset[:-1].tolist(), levels.offset[1:].tolist(), strict=True,
-    ):  # fmt: skip
+    for scale, resolution, rows in zip(
+        levels.scale.tolist(), levels.resolution.tolist(), tables, strict=True
+    ):
         position = points * scale + 0.5
         cell = position.floor()
         inside = (position - cell)[:, None]
         share = torch.where(corners.bool(), inside, 1 - inside)  # (n, 8, 3), along each axis
         weight = share[..., 0] * share[..., 1] * share[..., 2]
-        index = first + entry_index(cell.long()[:, None] + corners, resolution, last - first)
-        entries = table.index_select(0, index.flatten()).view(*index.shape, features)
+        index = entry_index(cell.long()[:, None] + corners, resolution, len(rows))
+        entries = rows.index_select(0, index.flatten()).view(*index.shape, features)
         encoded.append((weight[..., None] * entries).sum(dim=1))
     return torch.cat(encoded, dim=-1)
 
