@@ -206,6 +206,8 @@ def _write_synced(path: Path, content: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":
+        return  # Windows has no such thing
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -91,7 +91,10 @@ def _run(verb: str, arguments: list[str]) -> int:
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         if os.environ.get("RENDER_TRACEBACK"):
             raise
-        return _fail(" ".join(str(error).split()) or type(error).__name__)
+        message = " ".join(str(error).split()) or type(error).__name__
+        # Our own errors say what to do; one from elsewhere may need a look at the place it came from.
+        foreign = type(error) in (RuntimeError, ImportError, ModuleNotFoundError)
+        return _fail(message + ("; RENDER_TRACEBACK=1 shows where" if foreign else ""))
 
 
 def _unknown(word: str) -> int:

@@ -40,12 +40,11 @@ class Console:
             return
         from rich.live import Live
 
-        with Live("", refresh_per_second=4, transient=True) as self._status:
-            try:
+        try:
+            with Live("", refresh_per_second=4, transient=True) as self._status:
                 yield
-            finally:
-                self._status.update("")
-        self._status = None
+        finally:
+            self._status = None
 
     def update(self, text: str) -> None:
         """The newest state: every time in a terminal, every few seconds in a pipe."""

@@ -72,7 +72,7 @@ def evaluate(
     """
     rule = _rule(protocol, scene)
     background = scene.background if rule.background is None else rule.background
-    names = _file_names(scene.frame_names)
+    names = _file_names(scene)
     sheet = _sheet_rows(len(names))
     views, rows = [], []
     for index, name in enumerate(names):
@@ -129,10 +129,12 @@ def _stated(
     }
 
 
-def _file_names(frame_names: tuple[str, ...]) -> list[str]:
+def _file_names(scene: Scene) -> list[str]:
     """A file name for each frame: its own last part, or its number where those are not unique."""
-    names = [Path(name).stem for name in frame_names]
-    return names if len(set(names)) == len(names) else [f"{index:04d}" for index in range(len(names))]
+    names = {Path(name).stem for name in scene.frame_names}
+    if len(names) == len(scene.images):
+        return [Path(name).stem for name in scene.frame_names]
+    return [f"{index:04d}" for index in range(len(scene.images))]
 
 
 def _sheet_rows(views: int) -> set[int]:

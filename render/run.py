@@ -91,7 +91,10 @@ class Run:
     def starts(self) -> list[dict[str, Any]]:
         """Every start of this training, the first one first."""
         path = self.path / "provenance.json"
-        return json.loads(path.read_text())["starts"] if path.exists() else []
+        try:
+            return json.loads(path.read_text())["starts"] if path.exists() else []
+        except (ValueError, KeyError, TypeError):
+            raise RunError(f"{path}: cut or altered; delete it, nothing else needs it") from None
 
     def add_start(self, start: dict[str, Any]) -> None:
         write_json(self.path / "provenance.json", {"starts": [*self.starts(), start]})

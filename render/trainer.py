@@ -174,12 +174,13 @@ class Training:
                 "try a lower learning rate (--set learning_rate=...)"
             )
         seed, rollbacks = self.generator.initial_seed(), self.rollbacks
-        found = self.start
+        found, damages = self.start, []
         if found is None:
-            found = checkpoint.load_latest(self.home.checkpoints, warn=lambda message: None)
+            found = checkpoint.load_latest(self.home.checkpoints, damages.append)
         self._restore(found)
         self.rollbacks = rollbacks
         self.generator.manual_seed(seed + 1)
+        cause = "; ".join([cause, *damages])
         return f"{cause}; back at step {self.step} with other random numbers ({rollbacks} of {ROLLBACKS})"
 
     def _snapshot(self, copy: bool = False) -> Checkpoint:
