@@ -51,14 +51,16 @@ class RunConfig:
     def build(self, scene: Scene | None = None) -> Any:
         """The model, as it stands before its first step. `scene` defaults to the stored header.
 
-        Raises: KernelsUnavailable if the kernels are asked for by name and cannot run here.
+        Raises: ValueError for a device that is not there, KernelsUnavailable if the kernels are asked for
+        by name and cannot run here.
         """
+        device = usable_device(self.device)
         kind = method(self.method)
         config = kind(**typed_settings(kind, self.settings))
         scene = Scene.from_header(self.scene) if scene is None else scene
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return config.build(scene, device=torch.device(self.device), backend=self.backend)
+            return config.build(scene, device=device, backend=self.backend)
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,17 @@ class Run:
 
     def add_start(self, start: dict[str, Any]) -> None:
         write_json(self.path / "provenance.json", {"starts": [*self.starts(), start]})
+
+
+def usable_device(name: str) -> torch.device:
+    """The device called `name`. Raises ValueError if there is no such thing here."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"device {name!r} is unknown; use cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {name}: torch finds no GPU here (render doctor says more); use cpu")
+    return device
 
 
 def create(path: Path, config: RunConfig, *, overwrite: bool = False) -> Run:

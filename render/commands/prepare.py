@@ -71,11 +71,13 @@ class Job:
             )
 
 
-def prepare(options: Namespace, console: Console) -> Job:
+def prepare(options: Namespace) -> Job:
     """Settle a training from its command line.
 
     Raises: ValueError (SceneError, RunError, ...) naming what is wrong and what to do.
     """
+    if options.device:
+        run.usable_device(options.device)
     return _resumed(options) if options.resume else _new(options)
 
 

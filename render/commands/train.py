@@ -71,7 +71,7 @@ def fit(options: Namespace, arguments: list[str], console: Console) -> tuple[Any
     from render.trainer import Training
 
     set_threads(options.threads)
-    job = prepare(options, console)
+    job = prepare(options)
     decoding = time.perf_counter()
     with console.progress():
         pixels = job.decode(console.count("decoding pictures"))

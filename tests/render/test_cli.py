@@ -110,6 +110,7 @@ def test_what_is_wrong_is_said_before_anything_is_written(toy_folder, tmp_path, 
         (["train", "toy", "--method", "man"], "method 'man' is unknown; known: "),
         (["train", "toy", "--method", "mean", "--set", "rayz=3"], "did you mean rays?"),
         (["train", "toy", "--method", "mean", "--preset", "fsat"], "did you mean fast?"),
+        (["train", "toy", "--method", "mean", "--device", "abacus"], "'abacus' is unknown; use cpu or cuda"),
         (["train", "toy", "--resume"], "runs/toy: no such run"),
         (["eval", "runs/toy"], "runs/toy: no such run"),
     ]
