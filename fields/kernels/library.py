@@ -68,6 +68,7 @@ SIGNATURES = {
     "nr_ngp_render": (c_void_p, ARRAY, ARRAY, c_int64, *(c_float,) * 3, *(ARRAY,) * 3, *(c_void_p,) * 3),
     "nr_ngp_density": (c_void_p, ARRAY, c_int64, ARRAY, c_void_p),
     "nr_ngp_update_occupancy": (c_void_p,) * 3,
+    "nr_use_huge_pages": (ARRAY, c_int64),
     "nr_table_to_half": (ARRAY, c_int64, ARRAY),
 }
 

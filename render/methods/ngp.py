@@ -141,7 +141,9 @@ class NGPModel(RayModel):
         self.steps = 0
         self.rays = 1024
         self.fused = FusedNGP(self.field, self.occupancy.bits) if self.backend.name == "kernels" else None
-        if self.fused is None:
+        if self.fused:
+            self.adam["table"].use_huge_pages()
+        else:
             self.rays_per_chunk = 4096
 
     def step(self, pixels: PixelSource, schedule: float, generator: torch.Generator) -> dict[str, float]:

@@ -104,6 +104,12 @@ template <int F> inline Values<F> read_values(const half_bits *p) {
 }
 #endif
 
+/* Starts fetching all entries of a group, so that they arrive while another group is worked on. */
+template <int F, class T> inline void prefetch(const Corners &corners, const T *level_table) {
+  for (int c = 0; c < 8; c++)
+    for (int s = 0; s < kGroup; s++) __builtin_prefetch(level_table + (size_t)corners.index[c][s] * F);
+}
+
 /* Features of kGroup samples at one level: out[s * stride + f]. */
 template <int F, class T>
 inline void interpolate(const Corners &corners, const T *level_table, float *out, int stride) {

@@ -176,5 +176,9 @@ typedef struct {
 NR_API int nr_ngp_update_occupancy(const nr_ngp *field, const nr_occupancy_update *update, void *workspace,
                                    int threads);
 
+/* Asks for huge pages under an array that is read at random; whatever the system answers, the array stays
+ * as it is. */
+NR_API int nr_use_huge_pages(void *data, int64_t bytes, int threads);
+
 /* table_half = table, all of it. */
 NR_API int nr_table_to_half(const float *table, int64_t n, uint16_t *half, int threads);

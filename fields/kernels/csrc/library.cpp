@@ -2,6 +2,10 @@
 #include "kernels.h"
 #include "simd.h"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 #if defined(__linux__)
@@ -62,4 +66,18 @@ uint32_t nr_cpu_features(void) {
 #else
   return 0;
 #endif
+}
+
+int nr_use_huge_pages(void *data, int64_t bytes, int) {
+#if defined(__linux__)
+  const uintptr_t page = 2u << 20, begin = ((uintptr_t)data + page - 1) / page * page,
+                  end = ((uintptr_t)data + (uintptr_t)bytes) / page * page;
+  if (begin < end) {
+    madvise((void *)begin, end - begin, MADV_HUGEPAGE);
+    madvise((void *)begin, end - begin, 25); /* MADV_COLLAPSE (Linux 6.1): at once, not some day */
+  }
+#else
+  (void)data, (void)bytes;
+#endif
+  return NR_OK;
 }

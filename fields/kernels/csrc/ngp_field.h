@@ -82,13 +82,18 @@ template <class Mode, int F> struct Encoder {
   void operator()(const nr_ngp &field, int padded, const float *x, const float *y, const float *z, int columns,
                   typename P::word *panel) {
     if (rows.size() == 0) rows.zeroed((size_t)kChunk * padded);
-    Corners corners;
+    Corners corners[2];
     for (int l = 0; l < field.grid.levels; l++) {
       const GridLevel level = grid_level(field.grid, l);
       const auto *table = Mode::read(field) + level.offset * F;
-      for (int s = 0; s < columns; s += kGroup) {
-        find_corners(level, x + s, y + s, z + s, corners);
-        interpolate<F>(corners, table, rows.data() + s * padded + l * F, padded);
+      for (int s = 0; s < columns + kGroup; s += kGroup) {
+        if (s < columns) {
+          find_corners(level, x + s, y + s, z + s, corners[s / kGroup & 1]);
+          if (!level.dense) prefetch<F>(corners[s / kGroup & 1], table);
+        }
+        const int before = s - kGroup;
+        if (before >= 0)
+          interpolate<F>(corners[before / kGroup & 1], table, rows.data() + before * padded + l * F, padded);
       }
     }
     for (int s = 0; s < columns; s += 16) {

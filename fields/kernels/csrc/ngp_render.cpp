@@ -18,7 +18,7 @@ void render_block(const nr_ngp &field, const NgpNetworks<Mode> &networks, const 
   for (int r = 0; r < rays; r++) {
     float origin[3];
     for (int a = 0; a < 3; a++) origin[a] = (origins[r * 3 + a] - field.box_minimum[a]) / field.box_side;
-    tracer.start_ray(r, origin, directions + r * 3, 0.5f, limits.step);
+    tracer.start_ray(r, origin, directions + r * 3, 0.5f, field.resolution);
     for (int k = 0; k < 3; k++) out.rgb[r * 3 + k] = 0;
   }
   tracer.trace(field, networks, grid, rays, limits, kept);

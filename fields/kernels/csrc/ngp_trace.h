@@ -9,8 +9,15 @@
 
 namespace nr {
 
-constexpr int kBlockRays = 64;
+constexpr int kBlockRays = MarchingRays::kCapacity;
 constexpr int kRoundSamples = 16; /* most samples a ray takes in one round */
+
+/* Few at a time while many rays are on their way, since most soon meet something opaque; more for the last
+ * ones, so that lanes and panels stay full. */
+inline int samples_in_round(int rays) {
+  const int share = 2 * kChunk / rays;
+  return share < 4 ? 4 : share > kRoundSamples ? kRoundSamples : share;
+}
 
 /* Selected samples: what is kept until the gradients are scattered. */
 template <class Mode> struct KeptChunk {
@@ -53,7 +60,6 @@ template <class Mode, int F> class BlockTracer {
 public:
   typedef typename Mode::P P;
   typedef typename P::word word;
-  RayMarcher marcher[kBlockRays];
   float transmittance[kBlockRays], weighted_distance[kBlockRays]; /* sum of weight * t */
   alignas(64) word harmonics[kBlockRays][kHarmonics]; /* of each ray's direction, as panel words */
   Shelf<BlockChunk<Mode>> chunks;
@@ -64,8 +70,9 @@ public:
   Buffer<word> panel, hidden, gradient_panel;
   Buffer<float> outputs;
 
-  void start_ray(int ray, const float *origin, const float *direction, float jitter, float step) {
-    marcher[ray].start(origin, direction, jitter, step);
+  void start_ray(int ray, const float *origin, const float *direction, float jitter, int resolution) {
+    marching_.start(ray, origin, direction, jitter, resolution);
+    for (int a = 0; a < 3; a++) origin_[a][ray] = origin[a], direction_[a][ray] = direction[a];
     transmittance[ray] = 1;
     weighted_distance[ray] = 0;
     float y[kHarmonics];
@@ -85,28 +92,15 @@ public:
     chunks.clear();
     int live[kBlockRays], lives = 0;
     for (int r = 0; r < rays; r++) live[lives++] = r;
-    for (int round = 0; lives > 0; round++) {
-      const int most = round < 2 ? 8 : kRoundSamples;
+    while (lives > 0) {
       watch.start();
-      int n = 0, still = 0;
-      for (int i = 0; i < lives; i++) {
-        const int r = live[i];
-        int got = 0;
-        for (; got < most; got++) {
-          const float t = marcher[r].next(grid);
-          if (t < 0) break;
-          sample_ray_[n] = r;
-          sample_t_[n] = t;
-          for (int a = 0; a < 3; a++) sample_[a][n] = marcher[r].origin[a] + t * marcher[r].direction[a];
-          n++;
-        }
-        if (got == most) live[still++] = r;
-      }
+      const int n = march_round(grid, live, lives, samples_in_round(lives), limits.step);
       watch.lap(kMarch);
       evaluate_round(field, networks, n, limits, kept);
-      lives = 0;
-      for (int i = 0; i < still; i++)
-        if (transmittance[live[i]] >= limits.lowest_transmittance) live[lives++] = live[i];
+      int still = 0;
+      for (int i = 0; i < lives; i++)
+        if (inside_[live[i]] && transmittance[live[i]] >= limits.lowest_transmittance) live[still++] = live[i];
+      lives = still;
     }
     for (size_t c = 0; c < chunks.size(); c++) finish_chunk(networks, kept[kept.size() - chunks.size() + c], chunks[c]);
   }
@@ -131,10 +125,35 @@ public:
   }
 
 private:
+  MarchingRays marching_;
+  float origin_[3][kBlockRays], direction_[3][kBlockRays];
+  bool inside_[kBlockRays];
   alignas(64) float sample_[3][kBlockRays * kRoundSamples + kChunk];
   float sample_t_[kBlockRays * kRoundSamples];
   int32_t sample_ray_[kBlockRays * kRoundSamples];
   Buffer<word> output_words_;
+
+  /* At most `most` further samples of each live ray, ray after ray. */
+  int march_round(const Occupancy &grid, const int *live, int lives, int most, float step) {
+    float t[kBlockRays][kRoundSamples];
+    int got[kBlockRays] = {};
+    for (int i = 0; i < lives; i++) inside_[live[i]] = true;
+    marching_.advance(
+        grid, step, live, lives,
+        [&](int ray, float distance) {
+          t[ray][got[ray]++] = distance;
+          return got[ray] < most;
+        },
+        [&](int ray) { inside_[ray] = false; });
+    int n = 0;
+    for (int i = 0; i < lives; i++)
+      for (int ray = live[i], k = 0; k < got[ray]; k++, n++) {
+        sample_ray_[n] = ray;
+        sample_t_[n] = t[ray][k];
+        for (int a = 0; a < 3; a++) sample_[a][n] = origin_[a][ray] + t[ray][k] * direction_[a][ray];
+      }
+    return n;
+  }
 
   void evaluate_round(const nr_ngp &field, const NgpNetworks<Mode> &networks, int n, const TraceLimits &limits,
                       Shelf<KeptChunk<Mode>> &kept) {

@@ -94,7 +94,7 @@ private:
     for (int r = 0; r < rays; r++) {
       float origin[3], direction[3];
       unit_ray(pixels_, pixel[r], field_, origin, direction);
-      tracer.start_ray(r, origin, direction, random_(kJitter, first_ray + r), step_.march_step);
+      tracer.start_ray(r, origin, direction, random_(kJitter, first_ray + r), field_.resolution);
       const float alpha = pixels_.channels == 4 ? pixel[r].bytes[3] / 255.0f : 1.0f;
       for (int c = 0; c < 3; c++) {
         const float b = step_.random_background ? random_((Stream)(kRed + c), first_ray + r) : step_.background[c];

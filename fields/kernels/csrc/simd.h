@@ -32,6 +32,7 @@ typedef float vfloat __attribute__((vector_size(4 * NR_LANES)));
 typedef int32_t vint __attribute__((vector_size(4 * NR_LANES)));
 typedef uint32_t vuint __attribute__((vector_size(4 * NR_LANES)));
 typedef float float4 __attribute__((vector_size(16)));
+typedef int32_t int4 __attribute__((vector_size(16)));
 
 template <class V, class T> inline V load(const T *p) {
   V v;
