@@ -8,7 +8,6 @@
 Parameters lie in tiny-cuda-nn's layout (`fields/kernels/tcnn.py` converts whole models).
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -18,8 +17,9 @@ from torch import Tensor, nn
 from fields.base import FieldOutput
 from fields.encodings.hash_grid import HashGrid, HashGridSpec
 from fields.kernels.hash_grid import HashGridLevels, hash_grid
-from fields.kernels.mlp import MLPSpec, layer_matrices, mlp, padded
+from fields.kernels.mlp import MLPSpec, mlp, padded
 from fields.kernels.spherical_harmonics import spherical_harmonics
+from fields.mlp import xavier_uniform
 
 LATENT, HARMONICS = 16, 16
 LARGEST_RAW = 15.0  # exp(15) is opaque at any step, and its gradient is still finite
@@ -126,12 +126,3 @@ class NGPField(nn.Module):
 def inside_cube(unit: Float[Tensor, "*n 3"]) -> Bool[Tensor, "*n"]:
     """Whether points lie in [0, 1]^3."""
     return ((unit >= 0) & (unit <= 1)).all(dim=-1)
-
-
-def xavier_uniform(spec: MLPSpec, generator: torch.Generator | None) -> Float[Tensor, " p"]:
-    """Flat weights, each layer uniform within sqrt(6 / (inputs + outputs)) (Glorot and Bengio, 2010)."""
-    weights = torch.empty(spec.parameter_count)
-    for matrix in layer_matrices(weights, spec):
-        bound = math.sqrt(6 / sum(matrix.shape))
-        matrix.uniform_(-bound, bound, generator=generator)
-    return weights
