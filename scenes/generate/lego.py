@@ -197,7 +197,7 @@ def generate(
     """Path-trace the scene into a NeRF-synthetic folder; test views get r_N.npz beside the picture.
 
     Same seed and variant: the same pictures but for the last bit. Without a known LLVM library the
-    scalar variant renders them, equal but for noise (about 45 dB) and two to three times slower.
+    scalar variant renders them, equal but for noise (about 44 dB) and two to three times slower.
     `spp` is a square. z_depth is 0 where nothing is seen. `progress` is told of the variant and of
     each view.
 

@@ -22,6 +22,7 @@ Array = np.ndarray
 LLVM_LIBRARIES = ("libLLVM.so.19.1",)
 VARIANTS = ("llvm_ad_rgb", "scalar_rgb")
 EXPOSURE = 1.2
+NEAR, FAR = 0.01, 100.0  # clipping planes, scene units
 MAX_DEPTH = 5  # vertices of a path: four bounces
 PIXEL_FILTER = {"type": "gaussian", "stddev": 0.5}  # pixels; a box needs three times the samples
 
@@ -166,8 +167,8 @@ def _sensor(
             "fov_axis": "x",
             "film": film,
             "to_world": mi.ScalarTransform4f(pose),
-            "near_clip": 0.01,
-            "far_clip": 100.0,
+            "near_clip": NEAR,
+            "far_clip": FAR,
             "sampler": sampler,
         }
     )
@@ -212,4 +213,5 @@ def geometry(
     distance, normal = layers[..., -4], layers[..., -3:]
     offset = (np.arange(width) + 0.5 - width / 2) * 2 * np.tan(fov / 2) / width
     lengthening = np.sqrt(1 + offset[:, None] ** 2 + offset[None, :] ** 2)
-    return (distance / lengthening).astype(np.float32), normal.astype(np.float16)
+    z_depth = np.where(distance > 0, NEAR + distance / lengthening, 0.0)  # its rays start on the near plane
+    return z_depth.astype(np.float32), normal.astype(np.float16)
