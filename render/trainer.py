@@ -251,7 +251,7 @@ def plan(
     Raises: ValueError for a method, preset or setting that does not exist, or both `steps` and `budget`.
     """
     kind = method_class(name)
-    preset = preset or ("standard" if "standard" in kind.PRESETS else next(iter(kind.PRESETS)))
+    preset = preset or default_preset(kind, budget)
     if preset not in kind.PRESETS:
         raise ValueError(
             f"preset {preset!r} is unknown to {name}; known: {', '.join(kind.PRESETS)}"
@@ -259,6 +259,7 @@ def plan(
         )
     chosen = {**kind.PRESETS[preset], **settings}
     preset_steps = chosen.pop("steps")
+    chosen.pop("seconds", None)
     if steps is not None and budget is not None:
         raise ValueError("steps and budget are both given; a training has one length: keep one of them")
     length = (
@@ -267,6 +268,14 @@ def plan(
         else Length(steps=preset_steps if steps is None else steps)
     )
     return asdict(kind(**typed_settings(kind, chosen))), preset, length
+
+
+def default_preset(kind: type, budget: float | int | None) -> str:
+    """ "standard"; with a budget, the preset that was made for about as long (its "seconds")."""
+    lengths = {name: preset["seconds"] for name, preset in kind.PRESETS.items() if "seconds" in preset}
+    if budget is None or not lengths:
+        return "standard" if "standard" in kind.PRESETS else next(iter(kind.PRESETS))
+    return min(lengths, key=lambda name: abs(math.log(lengths[name] / budget)))
 
 
 def train(

@@ -65,6 +65,8 @@ class NGP:
     random_background: bool = True  # where pictures have alpha
     occupancy_resolution: int = 128
     occupancy_interval: int = 16  # steps between updates
+    occupancy_decay: float = 0.95  # of a cell's density, each time it is looked at again
+    occupancy_thinnest: float = 0.01  # optical thickness of a step in the thinnest occupied cell
     precision: str = "auto"  # float32, bfloat16, or what the processor is fast at
     steps: int = 7_000
 
@@ -135,7 +137,9 @@ class NGPModel(RayModel):
         self.field = NGPField(
             config.field, minimum, side, backend=self.backend.name, precision=self.precision
         ).to(device)  # fmt: skip
-        self.occupancy = OccupancyGrid(config.occupancy_resolution).to(device)
+        self.occupancy = OccupancyGrid(
+            config.occupancy_resolution, config.occupancy_decay, config.occupancy_thinnest
+        ).to(device)
         parameters = (self.field.grid.table, self.field.density_weights, self.field.color_weights)
         self.adam = {name: AdamArrays.of(p.data) for name, p in zip(PARAMETERS, parameters, strict=True)}
         self.steps = 0

@@ -244,6 +244,21 @@ def test_a_preset_is_a_length_and_settings_that_can_be_overridden(mean_method):
     assert plan(mean_method, {"rays": 8}, "fast", 7, None)[2] == Length(steps=7)
 
 
+@pytest.mark.parametrize(
+    ("budget", "preset"),
+    [(None, "standard"), (10.0, "fast"), (60.0, "fast"), (150, "standard"), (3600, "quality")],
+)
+def test_a_budget_picks_the_preset_made_for_about_as_long(monkeypatch, mean_method, budget, preset):
+    settings = plan("mean", {}, None, None, None)[0]
+    presets = {
+        name: {"steps": 10, "seconds": seconds}
+        for name, seconds in (("fast", 30), ("standard", 120), ("quality", 300))
+    }
+    monkeypatch.setattr(trainer.method_class("mean"), "PRESETS", presets)
+    chosen = plan("mean", {}, None, None, budget)
+    assert chosen[:2] == (settings, preset), "and the length of the preset is no setting"
+
+
 def test_the_library_trains_in_silence_and_leaves_signals_alone(toy_folder, mean_method, tmp_path, capfd):
     import signal
 
