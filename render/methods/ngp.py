@@ -47,7 +47,7 @@ class NGP:
     base_resolution: int = 16  # N_min
     finest_resolution: int = 1024  # N_max
     learning_rate: float = 2e-2
-    final_learning_rate: float = 0.07  # share of the first that is left at the end
+    final_learning_rate: float = 0.1  # share of the first that is left at the end
     constant_share: float = 0.3  # of the training, before the rate falls
     beta1: float = 0.9
     beta2: float = 0.99
@@ -56,7 +56,7 @@ class NGP:
     huber_delta: float = 0.1
     first_samples: int = 24_000  # evaluated in a step, growing geometrically
     last_samples: int = 64_000
-    first_march_steps: int = 512  # along the diagonal of the box; doubled half-way
+    first_march_steps: int = 384  # along the diagonal of the box; doubled half-way
     render_march_steps: int = 1024
     lowest_transmittance: float = 1e-4
     render_lowest_transmittance: float = 1e-3
@@ -65,21 +65,23 @@ class NGP:
     random_background: bool = True  # where pictures have alpha
     occupancy_resolution: int = 128
     occupancy_interval: int = 16  # steps between updates
-    occupancy_decay: float = 0.95  # of a cell's density, each time it is looked at again
-    occupancy_thinnest: float = 0.01  # optical thickness of a step in the thinnest occupied cell
+    occupancy_decay: float = 0.9  # of a cell's density, each time it is looked at again
+    occupancy_thinnest: float = 0.03  # optical thickness of a step in the thinnest occupied cell
     precision: str = "auto"  # float32, bfloat16, or what the processor is fast at
-    steps: int = 7_000
 
+    # steps: as many as two cores take in `seconds`, the length that the preset was tuned for.
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
-        "fast": {"steps": 4_000, "first_samples": 16_000, "final_learning_rate": 0.1},
+        "fast": {"seconds": 45, "steps": 5_000},
         "standard": {
-            "steps": 11_000,
+            "seconds": 120,
+            "steps": 9_000,
             "first_samples": 32_000,
             "last_samples": 96_000,
             "final_learning_rate": 0.05,
         },
         "quality": {
-            "steps": 21_000,
+            "seconds": 300,
+            "steps": 18_000,
             "first_samples": 32_000,
             "last_samples": 128_000,
             "final_learning_rate": 0.05,
