@@ -16,6 +16,7 @@ from render.console import Console, count, duration
 from render.methods import METHODS
 
 DEFAULT = next(iter(METHODS))
+LONGEST_VIDEO = 300.0  # seconds; a longer one has to be asked for
 SUMMARY = "Turn a scene into a run that can be rendered from anywhere."
 
 
@@ -123,15 +124,30 @@ def finish(run: Any, model: Any, options: Namespace, console: Console) -> dict[s
         console.say(f"      pictures, contact_sheet.png and metrics.json in {shown(run.evaluation / 'test')}")
     else:
         console.say("the scene has no test views: nothing was measured")
-    video = orbit_video(run, model, console)
-    result["video"] = str(video)
-    console.say(f"video: {shown(video)}")
     where = shown(run.path)
+    expected = video_seconds(run.config.scene, result)
+    if expected > LONGEST_VIDEO:
+        console.say(
+            f"no video: it would take about {duration(expected)} here; `render video {where}` makes it"
+        )
+    else:
+        video = orbit_video(run, model, console)
+        result["video"] = str(video)
+        console.say(f"video: {shown(video)}")
     console.say("next:")
     console.say(f"  render video {where} --width {run.config.scene['width']}    a larger video")
     console.say(f"  render eval {where} --protocol nerfbaselines    numbers to compare with others")
     console.say(f'  render.load("{where}").render(camera)    in a Python program')
     return result
+
+
+def video_seconds(scene: dict[str, Any], result: dict[str, Any]) -> float:
+    """How long the orbit video should take, from the time of a test view; 0 if none was rendered."""
+    from render.commands.video import FRAMES, WIDTH
+
+    if "test" not in result:
+        return 0.0
+    return FRAMES * result["test"]["seconds_per_frame"] * min(WIDTH / scene["width"], 1.0) ** 2
 
 
 @contextmanager

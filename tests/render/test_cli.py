@@ -172,6 +172,17 @@ def test_video_writes_what_was_asked_for(trained, call):
     assert code == 0 and json.loads(out)["video"] == "a.mp4" and (folder / "a.mp4").is_file()
 
 
+def test_a_video_that_would_take_very_long_waits_until_it_is_asked_for():
+    """120 frames: at 3 s a view of 800 x 800, those of 400 x 400 take 90 s; at 60 s a view they take 30 min."""
+    from render.commands.train import LONGEST_VIDEO, video_seconds
+
+    scene = {"width": 800}
+    assert video_seconds(scene, {"test": {"seconds_per_frame": 3.0}}) == pytest.approx(90.0)
+    assert video_seconds(scene, {"test": {"seconds_per_frame": 60.0}}) > LONGEST_VIDEO
+    assert video_seconds({"width": 64}, {"test": {"seconds_per_frame": 0.1}}) == pytest.approx(12.0)
+    assert video_seconds(scene, {}) == 0.0, "nothing was measured: nothing is known against it"
+
+
 def test_a_run_is_not_overwritten_but_the_ways_out_are_named(trained, toy_folder, call):
     folder, _ = trained
     code, _, err = call("train", toy_folder, "--method", "mean", cwd=folder)
