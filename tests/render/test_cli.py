@@ -173,7 +173,7 @@ def test_video_writes_what_was_asked_for(trained, call):
 
 
 def test_a_video_that_would_take_very_long_waits_until_it_is_asked_for():
-    """120 frames: at 3 s a view of 800 x 800, those of 400 x 400 take 90 s; at 60 s a view they take 30 min."""
+    """At 3 s a view of 800 x 800, 120 frames of 400 x 400 take 90 s; at 60 s a view they take 30 min."""
     from render.commands.train import LONGEST_VIDEO, video_seconds
 
     scene = {"width": 800}
