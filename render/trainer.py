@@ -250,6 +250,9 @@ def plan(
 
     Raises: ValueError for a method, preset or setting that does not exist, or both `steps` and `budget`.
     """
+    if steps is not None and budget is not None:
+        raise ValueError("steps and budget are both given; a training has one length: keep one of them")
+    length = None if steps is None and budget is None else Length(steps, budget)
     kind = method_class(name)
     preset = preset or default_preset(kind, budget)
     if preset not in kind.PRESETS:
@@ -258,15 +261,9 @@ def plan(
             f"{nearest(preset, kind.PRESETS)}"
         )
     chosen = {**kind.PRESETS[preset], **settings}
-    preset_steps = chosen.pop("steps")
-    chosen.pop("seconds", None)
-    if steps is not None and budget is not None:
-        raise ValueError("steps and budget are both given; a training has one length: keep one of them")
-    length = (
-        Length(budget=budget)
-        if budget is not None
-        else Length(steps=preset_steps if steps is None else steps)
-    )
+    length = length or Length(steps=chosen["steps"])
+    for name_of_length in ("steps", "seconds"):
+        chosen.pop(name_of_length, None)
     return asdict(kind(**typed_settings(kind, chosen))), preset, length
 
 

@@ -115,6 +115,6 @@ def generate(arguments: list[str]) -> int:
     if out.is_dir() and any(out.iterdir()):
         raise SceneError(f"{out}: is there already; write elsewhere with --out DIR, or remove it first")
     began = time.perf_counter()
-    make(out=out, **({} if options.width is None else {"width": options.width}))
+    make(out=out, progress=print, **({} if options.width is None else {"width": options.width}))
     print(f"{out}: made in {duration(time.perf_counter() - began)}; train it: render train {out}")
     return 0

@@ -1,4 +1,5 @@
-"""Procedural scenes with exact truth. A generator is called with the folder to write and its own options."""
+"""Procedural scenes with exact truth. A generator is called with the folder to write,
+a function that is told of its progress, and its own options."""
 
 import difflib
 import importlib

@@ -227,16 +227,20 @@ def generate(
     width: int = 64,
     views: Mapping[str, int] = VIEWS,
     supersampling: int = 4,
+    progress: Callable[[str], None] | None = None,
 ) -> dict[str, Scene]:
     """Make a scene of SCENES: the splits in memory, and as a NeRF-synthetic folder if `out` is given.
 
-    The test views on disk have their geometry beside them. Width is that of the square pictures.
+    The test views on disk have their geometry beside them. Width is that of the square pictures;
+    `progress` is told of each split.
     Raises: SceneError if `out` already holds one of the splits.
     """
     if name not in SCENES:
         raise ValueError(f"no analytic scene {name!r}; known: {', '.join(SCENES)}")
     made = {}
     for number, (split, count) in enumerate(views.items()):
+        if progress:
+            progress(f"{split}: {count} views")
         cameras = rig(count, width, turn=2.0 * number)
         made[split] = Scene(
             name=name,
