@@ -59,7 +59,7 @@ def test_every_method_has_presets_of_its_own_settings_and_a_length(name):
     kind = method(name)
     fields = set(parameters(kind))
     for preset in kind.PRESETS.values():
-        assert preset["steps"] > 0 and set(preset) - {"steps"} <= fields
+        assert preset["steps"] > 0 and set(preset) - {"steps", "seconds"} <= fields
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -225,6 +225,7 @@ def test_a_full_disk_ends_the_training_with_the_cause(start, monkeypatch):
         ({"steps": 5, "budget": 3.0}, "keep one of them"),
         ({"steps": 0}, "above 0"),
         ({"budget": -1.0}, "above 0"),
+        ({"name": "ngp", "budget": -1.0}, "above 0"),
     ],
 )
 def test_a_wrong_plan_is_refused(mean_method, arguments, message):
