@@ -168,15 +168,15 @@ def test_rays_that_miss_the_box_show_the_background(scene, pixels):
     torch.testing.assert_close(seen.rgb, torch.tensor((0.2, 0.4, 0.6)).expand(6, 8, 3))
 
 
-@pytest.mark.parametrize(("backend", "steps"), [("kernels", 250), ("reference", 60)])
-def test_a_little_training_shows_the_spheres(scene, pixels, backend, steps):
+@pytest.mark.parametrize(("backend", "steps", "floor"), [("kernels", 250, 18), ("reference", 60, 15)])
+def test_a_little_training_shows_the_spheres(scene, pixels, backend, steps, floor):
     """Pictures in one grey score about 11 dB."""
     config = small(precision="float32")
     model = built(config, scene, backend)
     generator = torch.Generator().manual_seed(0)
     for step in range(steps):
         values = model.step(pixels, step / steps, generator)
-    assert values["psnr"] > 17
+    assert values["psnr"] > floor
 
 
 def test_a_nan_in_the_parameters_reaches_the_loss(scene, pixels):
