@@ -24,7 +24,7 @@ void render_block(const nr_ngp &field, const NgpNetworks<Mode> &networks, const 
   tracer.trace(field, networks, grid, rays, limits, kept);
   for (size_t c = 0; c < tracer.chunks.size(); c++) {
     BlockChunk<Mode> &chunk = tracer.chunks[c];
-    tracer.color(networks, kept, c, round_up(kept[c].count, 32));
+    tracer.color(networks, c, round_up(kept[c].count, 32));
     for (int s = 0; s < kept[c].count; s++) {
       const int r = chunk.ray[s];
       for (int k = 0; k < 3; k++) out.rgb[r * 3 + k] += chunk.weight[s] * chunk.rgb[k * kChunk + s];

@@ -106,7 +106,7 @@ public:
   }
 
   /* Colours of the selected samples, sigmoid applied. */
-  void color(const NgpNetworks<Mode> &networks, const Shelf<KeptChunk<Mode>> &, size_t c, int columns) {
+  void color(const NgpNetworks<Mode> &networks, size_t c, int columns) {
     BlockChunk<Mode> &chunk = chunks[c];
     networks.color.forward(chunk.input.data(), chunk.hidden.reserve(networks.color.hidden_words()), chunk.rgb, columns);
     for (int k = 0; k < 3; k++)

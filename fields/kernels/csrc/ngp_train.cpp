@@ -110,7 +110,7 @@ private:
       tracer.watch.start();
       BlockChunk<Mode> &chunk = tracer.chunks[c];
       const int count = kept(group, tracer, c).count;
-      tracer.color(networks_, group.kept, c, round_up(count, 32));
+      tracer.color(networks_, c, round_up(count, 32));
       tracer.watch.lap(kColor);
       for (int s = 0; s < count; s++)
         for (int k = 0; k < 3; k++) color_[chunk.ray[s]][k] += chunk.weight[s] * chunk.rgb[k * kChunk + s];
