@@ -7,9 +7,10 @@ which rays are marched, and the order of sums, are their own.
 
 import ctypes
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ctypes import c_double, c_float, c_int32, c_int64, c_uint64, c_void_p
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -164,14 +165,17 @@ class AdamArrays:
     def of(cls, value: Float[Tensor, " p"]) -> "AdamArrays":
         return cls(value, *(torch.zeros_like(value) for _ in range(3)))
 
-    def use_huge_pages(self) -> None:
-        use_huge_pages(self.value, self.first_moment, self.second_moment, self.gradient)
+    @property
+    def arrays(self) -> tuple[Tensor, ...]:
+        return self.value, self.first_moment, self.second_moment, self.gradient
 
-    def _struct(self) -> _AdamState:
-        arrays = (self.value, self.first_moment, self.second_moment, self.gradient)
-        for array in arrays:
+    def use_huge_pages(self) -> None:
+        use_huge_pages(*self.arrays)
+
+    def struct(self) -> _AdamState:
+        for array in self.arrays:
             check_array("Adam state", array, self.value.shape)
-        return _AdamState(*(array.data_ptr() for array in arrays))
+        return _AdamState(*(array.data_ptr() for array in self.arrays))
 
 
 @dataclass(frozen=True)
@@ -208,6 +212,8 @@ class FusedNGP:
             )
         self.library: Library = library()
         self.field, self.bits = field, bits
+        self.structs: dict[int | str, tuple[tuple, ctypes.Structure]] = {}
+        self.pixels: tuple[weakref.ref, _Pixels] | None = None
         self.half = torch.empty_like(field.grid.table, dtype=torch.float16)
         use_huge_pages(field.grid.table.detach(), self.half)
         self.refresh()
@@ -237,7 +243,8 @@ class FusedNGP:
 
         gradients_only: leave the gradients in the states and change no parameter.
         """
-        field, source = self._struct(), _pixels_struct(pixels, settings.background_share)
+        field, source = self._struct(), self._pixels_struct(pixels)
+        source.foreground_rate = pixels.foreground_rate(settings.background_share)
         step = _Step(
             seed=settings.seed % 2**64,
             step=settings.step,
@@ -256,7 +263,9 @@ class FusedNGP:
             gradients_only=gradients_only,
             profile=profile,
         )
-        step.table, step.density_weights, step.color_weights = (state._struct() for state in states)
+        step.table, step.density_weights, step.color_weights = (
+            self._kept(i, state.arrays, state.struct) for i, state in enumerate(states)
+        )
         pointers = (ctypes.addressof(struct) for struct in (field, source, step))
         self.library.call("nr_ngp_train_step", *pointers, self.workspace)
         names = (self.library.handle.nr_ngp_stage_name(i).decode() for i in range(10)) if profile else ()
@@ -317,7 +326,24 @@ class FusedNGP:
         pointers = ctypes.addressof(field), ctypes.addressof(update)
         self.library.call("nr_ngp_update_occupancy", *pointers, self.workspace)
 
+    def _kept(self, name: int | str, arrays: Sequence[Tensor], build: Callable[[], Any]) -> Any:
+        """What `build` makes of the arrays, made and checked again only when one of them has moved."""
+        places = tuple((array.data_ptr(), array.shape) for array in arrays)
+        if name not in self.structs or self.structs[name][0] != places:
+            self.structs[name] = places, build()
+        return self.structs[name][1]
+
+    def _pixels_struct(self, pixels: PixelSource) -> _Pixels:
+        if self.pixels is None or self.pixels[0]() is not pixels:
+            self.pixels = weakref.ref(pixels), _pixels_struct(pixels)
+        return self.pixels[1]
+
     def _struct(self) -> _Field:
+        field = self.field
+        arrays = (field.grid.table, field.density_weights, field.color_weights, self.bits, self.half)
+        return self._kept("field", arrays, self._field_struct)
+
+    def _field_struct(self) -> _Field:
         field, spec = self.field, self.field.spec
         check_array("table", field.grid.table, (spec.grid.parameter_count,))
         check_array("density_weights", field.density_weights, (spec.density_network.parameter_count,))
@@ -348,7 +374,7 @@ def use_huge_pages(*arrays: Tensor) -> None:
         library().call("nr_use_huge_pages", array, array.numel() * array.element_size())
 
 
-def _pixels_struct(pixels: PixelSource, background_share: float) -> _Pixels:
+def _pixels_struct(pixels: PixelSource) -> _Pixels:
     n = len(pixels)
     check_array("pixels.data", pixels.data, (None,), torch.uint8)
     check_array("pixels.offset", pixels.offset, (n,), torch.int64)
@@ -367,6 +393,5 @@ def _pixels_struct(pixels: PixelSource, background_share: float) -> _Pixels:
         blocks=pixels.blocks.data_ptr(),
         foreground_blocks=pixels.n_foreground,
         background_blocks=len(pixels.blocks) - pixels.n_foreground,
-        foreground_rate=pixels.foreground_rate(background_share),
         channels=pixels.channels,
     )

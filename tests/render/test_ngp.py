@@ -5,11 +5,13 @@ import math
 import pytest
 import torch
 
+from fields.kernels.adam import sparse_adam
 from fields.kernels.library import library
 from fields.kernels.ngp import Limits, StepSettings
 from render.methods.ngp import BFLOAT16_SETS, NGP, PARAMETERS, cube_around
 from scenes.generate import analytic
 from scenes.pixels import PixelSource
+from tests.fields.kernels.equality import assert_same
 
 # Relative error of a whole gradient, and absolute of a picture: sums in another order; bfloat16 also rounds
 # activations that lie near a rounding boundary to the other side.
@@ -81,20 +83,29 @@ def test_the_fused_step_has_the_loss_and_gradients_of_the_composed_one(
         assert error < tolerance, f"{name}: {error:.2e}"
 
 
-def test_the_fused_update_is_adam_on_the_fused_gradients(scene, pixels):
-    """One step from zero moments moves every touched value by the learning rate, against its gradient."""
-    config = small(precision="float32")
-    probe, model = built(config, scene), built(config, scene)
-    settings, limits = settings_for(model, weight_decay=0.0, step=0), Limits(math.sqrt(3) / 256)
-    probe.fused.train_step(pixels, settings, limits, list(probe.adam.values()), gradients_only=True)
-    before = [p.detach().clone() for p in model.parameters()]
-    model.fused.train_step(pixels, settings, limits, list(model.adam.values()))
-    for state, old, new in zip(probe.adam.values(), before, model.parameters(), strict=True):
-        gradient = state.gradient.double()
-        assert (gradient != 0).any()
-        wanted = old - 1e-2 * gradient / (gradient.abs() + settings.epsilon)
-        torch.testing.assert_close(new.detach(), wanted.float(), atol=2e-6, rtol=0)
-    assert not model.adam["table"].gradient.any(), "the gradient is zero again after the step"
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_fused_updates_are_adam_on_the_fused_gradients(scene, pixels, precision):
+    """Step after step: moments and cleared gradients are as the next step needs them."""
+    needs(precision)
+    model = built(small(precision=precision), scene)
+    states, limits = list(model.adam.values()), Limits(math.sqrt(3) / 256)
+    for step in range(4):
+        settings = settings_for(model, step=step)
+        model.fused.train_step(pixels, settings, limits, states, gradients_only=True)
+        expected = [[array.clone() for array in state.arrays] for state in states]
+        states[0].gradient.zero_()
+        for name, arrays in zip(PARAMETERS, expected, strict=True):
+            assert (arrays[3] != 0).any()
+            if name != "table":
+                arrays[3] += settings.weight_decay * arrays[0]
+            features = model.config.features if name == "table" else 1
+            numbers = ("learning_rate", "beta1", "beta2", "epsilon")
+            sparse_adam(*arrays, features, step=step + 1, **{n: getattr(settings, n) for n in numbers})
+        model.fused.train_step(pixels, settings, limits, states)
+        for state, arrays in zip(states, expected, strict=True):
+            torch.testing.assert_close(state.value, arrays[0], atol=2e-6, rtol=0)
+            assert_same(state.arrays[1:3], arrays[1:3], "adam")
+        assert not states[0].gradient.any(), "a whole step leaves no gradient of the grid"
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -24,13 +24,15 @@ struct AdamStep {
 
 /* Lanes of the entries of F values that have any nonzero gradient. */
 template <int F> inline vint entry_mask(vfloat g) {
+  static_assert(kLanes % F == 0 && kLanes <= 16 && F <= 8);
+  alignas(64) static constexpr int32_t kPartner[3][16] = {
+      {1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14},
+      {2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13},
+      {4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11}};
   vint any = g != 0.0f;
-  static_assert(kLanes % F == 0);
-  for (int d = 1; d < F; d *= 2) {
-    vint partner;
-    for (int i = 0; i < kLanes; i++) partner[i] = i ^ d;
-    any |= __builtin_shuffle(any, partner);
-  }
+  if constexpr (F > 1) any |= __builtin_shuffle(any, load<vint>(kPartner[0]));
+  if constexpr (F > 2) any |= __builtin_shuffle(any, load<vint>(kPartner[1]));
+  if constexpr (F > 4) any |= __builtin_shuffle(any, load<vint>(kPartner[2]));
   return any;
 }
 

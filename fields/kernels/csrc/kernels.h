@@ -120,7 +120,8 @@ typedef struct {
 } nr_pixels;
 
 typedef struct {
-  float *value, *first_moment, *second_moment, *gradient;
+  float *value, *first_moment, *second_moment;
+  float *gradient; /* of the table: written only if gradients_only */
 } nr_adam_state;
 
 typedef struct {

@@ -10,43 +10,58 @@ namespace {
 
 enum Stream { kPick = 16, kJitterX = 17 }; /* kJitterX + axis */
 
-bool occupied(const uint64_t *bits, int64_t r, int64_t x, int64_t y, int64_t z) {
-  const uint64_t word = bits[x / 4 + r / 4 * (y / 4 + r / 4 * (z / 4))];
-  return word >> ((x & 3) + 4 * (y & 3) + 16 * (z & 3)) & 1;
-}
-
 /* Numbers of the occupied cells, ascending. */
-std::vector<int64_t> occupied_cells(const uint64_t *bits, int64_t r, int threads) {
-  std::vector<std::vector<int64_t>> slabs(r);
-  parallel(r, threads, [&](int64_t z, int) {
+void occupied_cells(const uint64_t *bits, int64_t r, std::vector<int64_t> &cells) {
+  cells.clear();
+  const int64_t blocks = r / 4;
+  for (int64_t z = 0; z < r; z++)
     for (int64_t y = 0; y < r; y++)
-      for (int64_t x = 0; x < r; x++)
-        if (occupied(bits, r, x, y, z)) slabs[z].push_back((z * r + y) * r + x);
-  });
-  std::vector<int64_t> cells;
-  for (auto &slab : slabs) cells.insert(cells.end(), slab.begin(), slab.end());
-  return cells;
+      for (int64_t block = 0; block < blocks; block++) {
+        const uint64_t word = bits[block + blocks * (y / 4 + blocks * (z / 4))];
+        const unsigned four = word >> (4 * (y & 3) + 16 * (z & 3)) & 15;
+        for (unsigned x = 0; four >> x; x++)
+          if (four >> x & 1) cells.push_back((z * r + y) * r + 4 * block + x);
+      }
 }
 
-std::vector<int64_t> cells_to_visit(const nr_occupancy_update &u, int64_t r, int threads) {
-  std::vector<int64_t> visits;
+void cells_to_visit(const nr_occupancy_update &u, int64_t r, OccupancyVisits &out) {
   const int64_t stride = u.updates == 0 ? 1 : u.stride;
-  for (int64_t cell = u.updates == 0 ? 0 : u.updates % stride; cell < r * r * r; cell += stride) visits.push_back(cell);
-  if (u.updates == 0) return visits;
-  const std::vector<int64_t> candidates = occupied_cells(u.bits, r, threads);
+  out.cells.clear();
+  for (int64_t cell = u.updates == 0 ? 0 : u.updates % stride; cell < r * r * r; cell += stride) out.cells.push_back(cell);
+  if (u.updates == 0) return;
+  occupied_cells(u.bits, r, out.candidates);
   const uint64_t key = random_key(u.seed, (uint64_t)u.step, kPick);
-  const int64_t in_turn = (int64_t)visits.size();
-  for (int64_t i = 0; i < in_turn && !candidates.empty(); i++)
-    visits.push_back(candidates[(int64_t)((double)uniform(key, (uint64_t)i) * (double)candidates.size())]);
-  return visits;
+  const int64_t in_turn = (int64_t)out.cells.size();
+  const double candidates = (double)out.candidates.size();
+  for (int64_t i = 0; i < in_turn && candidates > 0; i++)
+    out.cells.push_back(out.candidates[(int64_t)((double)uniform(key, (uint64_t)i) * candidates)]);
+}
+
+/* A cell that is visited twice decays once and keeps the larger find. */
+void take_finds(const nr_occupancy_update &u, int64_t cells, const std::vector<int64_t> &visits,
+                const std::vector<float> &found, int threads) {
+  constexpr int64_t kParts = 8; /* of the grid; each passes over all visits and takes its own */
+  parallel(kParts, threads, [&](int64_t part, int) {
+    const int64_t begin = cells * part / kParts, end = cells * (part + 1) / kParts;
+    std::vector<bool> seen((size_t)(end - begin));
+    for (size_t i = 0; i < visits.size(); i++) {
+      const int64_t cell = visits[i];
+      if (cell < begin || cell >= end) continue;
+      if (!seen[cell - begin]) u.density[cell] *= u.decay;
+      seen[cell - begin] = true;
+      u.density[cell] = std::max(u.density[cell], found[i]);
+    }
+  });
 }
 
 template <class Mode, int F>
 int update(const nr_ngp &field, const nr_occupancy_update &u, Workspace &workspace, int threads) {
   const NgpNetworks<Mode> networks(field);
   const int64_t r = field.resolution;
-  const std::vector<int64_t> visits = cells_to_visit(u, r, threads);
-  std::vector<float> found(visits.size());
+  cells_to_visit(u, r, workspace.visits);
+  const std::vector<int64_t> &visits = workspace.visits.cells;
+  std::vector<float> &found = workspace.visits.found;
+  found.resize(visits.size());
   auto &tracers = workspace.tracers<Mode, F>(threads, false);
   uint64_t key[3];
   for (int a = 0; a < 3; a++) key[a] = random_key(u.seed, (uint64_t)u.step, kJitterX + a);
@@ -63,14 +78,7 @@ int update(const nr_ngp &field, const nr_occupancy_update &u, Workspace &workspa
       storef(value + s, density_activation(loadf(tracers[worker]->outputs.data() + s)));
     std::copy(value, value + count, found.begin() + begin);
   });
-  /* A cell that is visited twice decays once and keeps the larger find. */
-  std::vector<bool> seen((size_t)(r * r * r));
-  for (size_t i = 0; i < visits.size(); i++) {
-    float &cell = u.density[visits[i]];
-    if (!seen[visits[i]]) cell *= u.decay;
-    seen[visits[i]] = true;
-    cell = std::max(cell, found[i]);
-  }
+  take_finds(u, r * r * r, visits, found, threads);
   std::vector<double> sums(r);
   parallel(r, threads, [&](int64_t z, int) {
     double sum = 0;

@@ -199,11 +199,12 @@ template <int F> void level_rows(const uint32_t *panel, float *rows) {
 
 template <class Mode, int F>
 void train_level(const nr_ngp &field, nr_ngp_step &step, std::vector<Group<Mode>> &groups, int l, int shard, int shards,
-                 Stopwatch &watch) {
+                 float *scratch, Stopwatch &watch) {
   const GridLevel level = grid_level(field.grid, l);
   const uint32_t first = (uint32_t)((uint64_t)level.size * shard / shards),
                  last = (uint32_t)((uint64_t)level.size * (shard + 1) / shards);
-  float *gradient = step.table.gradient + level.offset * F;
+  /* One level's gradient at a time, in memory that stays in the cache; all zeros before and after. */
+  float *gradient = step.gradients_only ? step.table.gradient + level.offset * F : scratch;
   Corners corners;
   alignas(64) float rows[kGroup * F];
   watch.start();
@@ -224,9 +225,10 @@ void train_level(const nr_ngp &field, nr_ngp_step &step, std::vector<Group<Mode>
   watch.lap(kScatter);
   if (step.gradients_only) return;
   const AdamStep adam(step.learning_rate, step.beta1, step.beta2, step.epsilon, step.step + 1);
-  adam_range<F>(field.table, step.table.first_moment, step.table.second_moment, step.table.gradient,
-                Mode::P::per_word == 2 ? field.table_half : nullptr, (level.offset + first) * F,
-                (level.offset + last) * F, adam);
+  const int64_t from = level.offset * F;
+  half_bits *half = Mode::P::per_word == 2 ? field.table_half + from : nullptr;
+  adam_range<F>(field.table + from, step.table.first_moment + from, step.table.second_moment + from, gradient, half,
+                (int64_t)first * F, (int64_t)last * F, adam);
   watch.lap(kAdam);
 }
 
@@ -261,11 +263,11 @@ int train(const nr_ngp &field, const nr_pixels &pixels, nr_ngp_step &step, Works
   const Keys random(step.seed, step.step);
   auto &tracers = workspace.tracers<Mode, F>(threads, step.profile);
   auto &groups = workspace.groups<Mode>();
-  for (auto &g : groups) g.clear(networks);
   std::vector<Sums> sums(groups.size());
   const int64_t blocks = (step.rays + kBlockRays - 1) / kBlockRays, count = (int64_t)groups.size();
   parallel(count, threads, [&](int64_t g, int worker) {
     configure_tiles();
+    groups[g].clear(networks);
     BlockTrainer<Mode, F> trainer(field, pixels, step, random, networks, grid);
     for (int64_t b = blocks * g / count; b < blocks * (g + 1) / count; b++) {
       const int64_t first = b * kBlockRays, rays = step.rays - first < kBlockRays ? step.rays - first : kBlockRays;
@@ -273,10 +275,12 @@ int train(const nr_ngp &field, const nr_pixels &pixels, nr_ngp_step &step, Works
     }
   });
   const int levels = field.grid.levels, shards = shards_per_level(levels, threads);
+  workspace.prepare_level_gradients(field.grid, threads);
   parallel(1 + (int64_t)levels * shards, threads, [&](int64_t task, int worker) {
-    if (task == 0) return train_networks(networks, step, groups);
-    const int64_t i = (int64_t)levels * shards - task; /* fine levels first: they take longest */
-    train_level<Mode, F>(field, step, groups, (int)(i / shards), (int)(i % shards), shards, tracers[worker]->watch);
+    const int64_t i = (int64_t)levels * shards - 1 - task; /* fine levels first: they take longest */
+    if (i < 0) return train_networks(networks, step, groups);
+    train_level<Mode, F>(field, step, groups, (int)(i / shards), (int)(i % shards), shards,
+                         workspace.level_gradients[worker].data(), tracers[worker]->watch);
   });
   step.loss = step.squared_error = 0;
   for (auto &s : sums) step.loss += s.loss, step.squared_error += s.squared;

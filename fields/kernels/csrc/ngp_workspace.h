@@ -1,5 +1,6 @@
 /* What the fused functions keep between calls. */
 #pragma once
+#include <algorithm>
 #include <memory>
 #include <type_traits>
 #include <vector>
@@ -25,6 +26,12 @@ template <class Mode> struct Group {
   }
 };
 
+/* Cells that an update of the occupancy grid looks at, and what it found there. */
+struct OccupancyVisits {
+  std::vector<int64_t> cells, candidates;
+  std::vector<float> found;
+};
+
 struct Workspace {
   template <class Mode, int F> using Tracers = std::vector<std::unique_ptr<BlockTracer<Mode, F>>>;
   template <class Mode> struct OfMode {
@@ -37,6 +44,17 @@ struct Workspace {
 #if NR_BF16
   OfMode<Half> half;
 #endif
+
+  OccupancyVisits visits;
+  std::vector<Buffer<float>> level_gradients; /* one level's, for each thread; all zeros between steps */
+  void prepare_level_gradients(const nr_grid &grid, int threads) {
+    size_t longest = 0;
+    for (int l = 0; l < grid.levels; l++) longest = std::max(longest, (size_t)(grid.offset[l + 1] - grid.offset[l]));
+    longest *= (size_t)grid.features;
+    if ((int)level_gradients.size() < threads) level_gradients.resize(threads);
+    for (auto &gradient : level_gradients)
+      if (gradient.size() < longest) gradient.zeroed(longest);
+  }
 
   template <class Mode> OfMode<Mode> &of() {
 #if NR_BF16
