@@ -17,7 +17,15 @@ from scenes.formats.nerf_synthetic import BOUNDS, SPLITS, WHITE, Geometry, write
 from scenes.generate import bricks as b
 from scenes.generate.crane import upper_works
 from scenes.generate.crawler import blade, chassis, track
-from scenes.generate.pathtrace import Surface, build_scene, choose_variant, geometry, load_mitsuba, picture
+from scenes.generate.pathtrace import (
+    SAMPLES,
+    Surface,
+    build_scene,
+    choose_variant,
+    geometry,
+    load_mitsuba,
+    picture,
+)
 from scenes.generate.placing import COLOURS, Array, Parts, Placed, free, moved, put
 from scenes.generate.solids import Number, Solid, box, join, rotation, translation, tube
 from scenes.images import ImageSequence
@@ -189,7 +197,7 @@ def generate(
     train: int = 100,
     val: int = 10,
     test: int = 25,
-    spp: int = 144,
+    spp: int | None = None,
     seed: int = 0,
     variant: str = "auto",
     progress: Callable[[str], None] | None = None,
@@ -197,9 +205,9 @@ def generate(
     """Path-trace the scene into a NeRF-synthetic folder; test views get r_N.npz beside the picture.
 
     Same seed and variant: the same pictures but for the last bit. Without a known LLVM library the
-    scalar variant renders them, equal but for noise (about 44 dB) and two to three times slower.
-    `spp` is a square. z_depth is 0 where nothing is seen. `progress` is told of the variant and of
-    each view.
+    scalar variant renders them: the same but for noise, and several times slower.
+    spp: samples a pixel, a square; None: what the variant needs (`pathtrace.SAMPLES`).
+    progress: told of the variant and of each view. z_depth is 0 where nothing is seen.
 
     Raises: SceneError if `out` holds one of the splits; see `pathtrace.load_mitsuba` for the rest.
     """
@@ -210,6 +218,7 @@ def generate(
     variant = choose_variant() if variant == "auto" else variant
     tell = progress or (lambda message: None)
     mi = load_mitsuba(variant)
+    spp = spp or SAMPLES[variant]
     traced = build_scene(mi, surfaces(machine()))
     tell(f"mitsuba {mi.__version__} {variant}, {spp} samples a pixel")
     made, done = {}, 0

@@ -21,6 +21,9 @@ Array = np.ndarray
 # Debian's default beside others) aborts the process while compiling, so none is searched for.
 LLVM_LIBRARIES = ("libLLVM.so.19.1",)
 VARIANTS = ("llvm_ad_rgb", "scalar_rgb")
+# A pixel's samples, a square. The shipped pictures are LLVM's; the scalar variant draws other ones, and takes
+# more, so that its noise and theirs together stay below 45 dB.
+SAMPLES = {"llvm_ad_rgb": 144, "scalar_rgb": 256}
 EXPOSURE = 1.2
 NEAR, FAR = 0.01, 100.0  # clipping planes, scene units
 MAX_DEPTH = 5  # vertices of a path: four bounces

@@ -221,7 +221,7 @@ def test_regeneration_gives_the_same_picture(variant, lowest):
     scene = pathtrace.build_scene(mi, lego.surfaces(lego.machine()))
     pose, index = lego.rig("test", COUNTS["test"], 0)[7], 7
     seed = lego.SPLITS.index("test") * 100_003 + index
-    again = pathtrace.picture(mi, scene, pose, 400, lego.FIELD_OF_VIEW, 144, seed)
+    again = pathtrace.picture(mi, scene, pose, 400, lego.FIELD_OF_VIEW, pathtrace.SAMPLES[variant], seed)
     assert psnr_on_white(torch.from_numpy(again), shipped("test").images[index]) > lowest
     z_depth, _ = pathtrace.geometry(mi, scene, pose, 400, lego.FIELD_OF_VIEW)
     assert float((torch.from_numpy(z_depth) - exact(index).z_depth).abs().median()) < 1e-5
