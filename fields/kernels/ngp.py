@@ -130,6 +130,10 @@ class Limits:
     lowest_transmittance: float = 1e-4
     lowest_weight: float = 1e-4
 
+    @property
+    def cut_nothing(self) -> bool:
+        return self.lowest_transmittance <= 0 and self.lowest_weight < 0
+
 
 @dataclass(frozen=True)
 class StepSettings:
