@@ -17,6 +17,7 @@ from render.console import Console
 BATCH = 32_768  # samples in the step that is compared
 WARM_UP_STEPS = 300
 ROUNDS = 7
+REHEARSALS = 10  # steps of either program that are not counted: torch's first ones wait for fresh memory
 # Multiply-adds of the networks for one sample (docs/benchmarks.md): rows x columns of the layers in use.
 DENSITY_MACS = 64 * 32 + 16 * 64
 COLOR_MACS = 64 * 32 + 64 * 64 + 4 * 64
@@ -154,7 +155,7 @@ def measure_training(model: Any, scene: Any, pixels: Any) -> dict[str, float]:
     limits = Limits(model.config.march_step_at(0.0), 0.0, -1.0)  # nothing is cut
     rays = rays_for(model, pixels, limits)
     fused_times, reference_times, samples = [], [], 0
-    for step in range(ROUNDS):
+    for step in range(REHEARSALS + ROUNDS):
         settings = settings_for(model, rays, 10_000 + step)
         start = time.perf_counter()
         samples = model.fused.train_step(pixels, settings, limits, list(model.adam.values())).evaluated
@@ -162,7 +163,7 @@ def measure_training(model: Any, scene: Any, pixels: Any) -> dict[str, float]:
         start = time.perf_counter()
         reference.composed_step(pixels, settings, limits)
         reference_times.append(time.perf_counter() - start)
-    fused, slow = samples / statistics.median(fused_times), samples / statistics.median(reference_times)
+    fused, slow = (samples / statistics.median(t[REHEARSALS:]) for t in (fused_times, reference_times))
     return {
         "samples": samples,
         "samples_per_second": fused,
