@@ -317,16 +317,9 @@ class FusedNGP:
         check_array("density", density, (4 * len(self.bits),) * 3)
         field = self._struct()
         update = _OccupancyUpdate(
-            density.data_ptr(),
-            self.bits.data_ptr(),
-            seed % 2**64,
-            step,
-            updates,
-            stride,
-            march_step,
-            decay,
-            thinnest,
-        )
+            density.data_ptr(), self.bits.data_ptr(), seed % 2**64, step, updates, stride,
+            march_step, decay, thinnest,
+        )  # fmt: skip
         pointers = ctypes.addressof(field), ctypes.addressof(update)
         self.library.call("nr_ngp_update_occupancy", *pointers, self.workspace)
 
@@ -345,6 +338,7 @@ class FusedNGP:
     def _struct(self) -> _Field:
         field = self.field
         arrays = (field.grid.table, field.density_weights, field.color_weights, self.bits, self.half)
+        arrays += (field.grid.scale, field.grid.resolution, field.grid.offset)
         return self._kept("field", arrays, self._field_struct)
 
     def _field_struct(self) -> _Field:

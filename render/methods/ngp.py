@@ -116,7 +116,9 @@ class NGP:
 
     def learning_rate_at(self, schedule: float) -> float:
         """Constant, then linear to the end of the training."""
-        falling = max(0.0, (schedule - self.constant_share) / (1 - self.constant_share))
+        if schedule <= self.constant_share:
+            return self.learning_rate
+        falling = (schedule - self.constant_share) / (1 - self.constant_share)
         return self.learning_rate * (1 - falling * (1 - self.final_learning_rate))
 
     def samples_at(self, schedule: float) -> int:

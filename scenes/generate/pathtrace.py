@@ -22,7 +22,7 @@ Array = np.ndarray
 LLVM_LIBRARIES = ("libLLVM.so.19.1",)
 VARIANTS = ("llvm_ad_rgb", "scalar_rgb")
 # A pixel's samples, a square. The shipped pictures are LLVM's; the scalar variant draws other ones, and takes
-# more, so that its noise and theirs together stay below 45 dB.
+# more, so that its pictures and theirs agree to 45 dB.
 SAMPLES = {"llvm_ad_rgb": 144, "scalar_rgb": 256}
 EXPOSURE = 1.2
 NEAR, FAR = 0.01, 100.0  # clipping planes, scene units

@@ -190,6 +190,24 @@ def test_a_little_training_shows_the_spheres(scene, pixels, backend, steps, floo
     assert values["psnr"] > floor
 
 
+def test_a_step_follows_the_pixels_and_the_arrays_it_is_given(scene, pixels):
+    """What the fused calls keep of their arguments is made anew when one of them is another."""
+    others = PixelSource.from_scene(analytic.generate_spheres(width=32, views={"train": 5})["train"])
+    limits = Limits(math.sqrt(3) / 256)
+
+    def loss(model, source):
+        settings = settings_for(model, background=(1.0, 1.0, 1.0))
+        return model.fused.train_step(
+            source, settings, limits, list(model.adam.values()), gradients_only=True
+        ).loss
+
+    fresh = [loss(built(small(), scene), source) for source in (pixels, others)]
+    kept = built(small(), scene)
+    assert [loss(kept, pixels), loss(kept, others), loss(kept, pixels)] == [*fresh, fresh[0]]
+    kept.field.color_weights.data = torch.full_like(kept.field.color_weights.data, 0.5)
+    assert loss(kept, pixels) != fresh[0]
+
+
 def test_a_nan_in_the_parameters_reaches_the_loss(scene, pixels):
     model = trained(built(small(precision="float32"), scene), pixels, 20)
     model.adam["color_weights"].value.fill_(math.nan)
@@ -201,6 +219,7 @@ def test_the_learning_rate_is_constant_and_then_falls_to_its_last_share():
     rates = [config.learning_rate_at(s) for s in (0.0, config.constant_share, 1.0)]
     assert rates[0] == rates[1] == config.learning_rate
     assert rates[2] == pytest.approx(config.learning_rate * config.final_learning_rate)
+    assert NGP(constant_share=1.0).learning_rate_at(1.0) == config.learning_rate, "it may stay constant"
 
 
 def test_the_number_of_rays_follows_the_samples_they_meet(scene):

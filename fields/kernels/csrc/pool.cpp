@@ -12,8 +12,8 @@
 namespace nr {
 namespace {
 
-/* A training step is a chain of short jobs, and waking a thread takes as long as a tenth of one: who waits
- * looks on for a moment before it sleeps. */
+/* A training step is a chain of short jobs, and waking a thread delays the next one: who waits looks on for
+ * a moment before it sleeps. */
 constexpr auto kPatience = std::chrono::microseconds(200);
 
 template <class Ready> void watch_for(const Ready &ready) {
