@@ -9,7 +9,6 @@ all.
 """
 
 import base64
-import errno
 import hashlib
 import json
 import os
@@ -23,7 +22,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
-from safetensors.torch import save as tensors_to_bytes
+from safetensors.torch import save_file
 from torch import Tensor
 
 FORMAT, VERSION = "render-checkpoint", 1
@@ -59,21 +58,17 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
         for remains in folder.glob(".step-*.tmp"):  # of a process that was killed while it saved
             shutil.rmtree(remains)
         temporary.mkdir()
-        for name, content in _files(checkpoint).items():
-            _write_synced(temporary / name, content)
+        _write_files(temporary, checkpoint)
         _sync_folder(temporary)
         if target.exists():  # the same step once more, after a resume from an older one
             shutil.rmtree(target)
         temporary.rename(target)
         _sync_folder(folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # safetensors tells the system's reason in words only
         shutil.rmtree(temporary, ignore_errors=True)
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        remedy = (
-            "make room, then go on with --resume" if full else "check the folder, then go on with --resume"
-        )
         raise CheckpointError(
-            f"{target}: not written: {error.strerror}; {_what_is_left(folder)}; {remedy}"
+            f"{target}: not written: {error}; {_what_is_left(folder)}; "
+            "make room on the disk or mend the folder, then go on with --resume"
         ) from error
     for old in stored(folder)[KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
@@ -121,12 +116,17 @@ def load_latest(folder: Path, warn: Callable[[str], None]) -> Checkpoint:
     raise CheckpointError(f"{folder}: no checkpoint yet; train again with --overwrite")
 
 
-def _files(checkpoint: Checkpoint) -> dict[str, bytes]:
-    """Content of the three files, state.json last."""
+def _write_files(folder: Path, checkpoint: Checkpoint) -> None:
+    """The three files, synced; state.json last, with the hashes of the others."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in checkpoint.tensors.items()}
     trainer = {name: value for name, value in tensors.items() if name.startswith("optimizer.")}
     model = {name: value for name, value in tensors.items() if name not in trainer}
-    files = {MODEL: tensors_to_bytes(model), TRAINER: tensors_to_bytes(trainer)}
+    hashes = {}
+    for name, part in ((MODEL, model), (TRAINER, trainer)):
+        save_file(part, folder / name)  # straight from the tensors' memory
+        with (folder / name).open("r+b") as file:
+            os.fsync(file.fileno())
+            hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
     state = {
         "format": FORMAT,
         "version": VERSION,
@@ -134,10 +134,10 @@ def _files(checkpoint: Checkpoint) -> dict[str, bytes]:
         "elapsed": checkpoint.elapsed,
         "rollbacks": checkpoint.rollbacks,
         "generator": base64.b64encode(checkpoint.generator.numpy().tobytes()).decode(),
-        "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+        "files": hashes,
     }
     state["sha256"] = hashlib.sha256(_canonical(state)).hexdigest()
-    return {**files, STATE: _canonical(state)}
+    _write_synced(folder / STATE, _canonical(state))
 
 
 def _canonical(state: dict[str, Any]) -> bytes:

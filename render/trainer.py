@@ -185,7 +185,11 @@ class Training:
 
     def _snapshot(self, copy: bool = False) -> Checkpoint:
         tensors = self.model.state()
-        tensors = {name: value.clone() for name, value in tensors.items()} if copy else tensors
+        if copy:  # what is all zeros (an optimiser that has not begun) takes no memory
+            tensors = {
+                name: value.clone() if value.any() else value.new_zeros(()).expand_as(value)
+                for name, value in tensors.items()
+            }
         return Checkpoint(self.step, self.elapsed, tensors, self.generator.get_state(), self.rollbacks)
 
     def _restore(self, found: Checkpoint) -> None:

@@ -116,7 +116,7 @@ def test_no_sound_checkpoint_says_what_to_do(tmp_path):
 
 
 def test_a_file_with_the_right_hash_and_wrong_content_is_no_crash(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "tensors_to_bytes", lambda tensors: b"no safetensors")
+    monkeypatch.setattr(checkpoint, "save_file", lambda tensors, path: path.write_bytes(b"no safetensors"))
     path = checkpoint.save(tmp_path, example(1))
     with pytest.raises(CheckpointError, match="not a safetensors file"):
         checkpoint.load(path)
