@@ -130,7 +130,7 @@ private:
   bool inside_[kBlockRays];
   alignas(64) float sample_[3][kBlockRays * kRoundSamples + kChunk];
   float sample_t_[kBlockRays * kRoundSamples];
-  int32_t sample_ray_[kBlockRays * kRoundSamples];
+  int32_t sample_ray_[kBlockRays * kRoundSamples + kLanes]; /* lanes are loaded whole */
   Buffer<word> output_words_;
 
   /* At most `most` further samples of each live ray, ray after ray. */
@@ -170,46 +170,68 @@ private:
         storef(passed + s, vexp(-thickness));
       }
       to_panel_rows<P>(outputs.data(), kDensityOutputs, columns, output_words_.reserve(kDensityOutputs * kChunk));
-      for (int s = 0; s < count; s++) {
-        const int ray = sample_ray_[begin + s];
-        float &before = transmittance[ray];
-        if (before < limits.lowest_transmittance) continue;
-        const float weight = before * opaque[s];
-        before *= passed[s];
-        weighted_distance[ray] += weight * sample_t_[begin + s];
-        if (weight > limits.lowest_weight) keep(networks, begin, s, weight, before, kept);
+      alignas(64) float weight[kChunk], after[kChunk];
+      for (int s = 0; s < count; s += kLanes) {
+        const int lanes = count - s < kLanes ? count - s : kLanes;
+        keep(networks, begin, s, weigh(begin, s, lanes, opaque, passed, limits, weight, after), weight, after, kept);
       }
       watch.lap(kSelect);
     }
   }
 
-  /* Appends one sample's column to the current chunk. */
-  void keep(const NgpNetworks<Mode> &networks, int begin, int s, float weight, float after,
-            Shelf<KeptChunk<Mode>> &kept) {
-    if (chunks.size() == 0 || kept.back().count == kChunk) {
-      kept.take().count = 0;
-      kept.back().encoding.reserve(networks.encoding_words());
-      chunks.take().input.reserve((kDensityOutputs + kHarmonics) / P::per_word * kChunk);
+  /* Weights of samples [s, s + lanes) and what passes behind them; answers which of them matter, a bit each. */
+  unsigned weigh(int begin, int s, int lanes, const float *opaque, const float *passed, const TraceLimits &limits,
+                 float *weight, float *after) {
+    unsigned heavy = 0;
+    for (int i = s; i < s + lanes; i++) {
+      const int ray = sample_ray_[begin + i];
+      float &before = transmittance[ray];
+      if (before < limits.lowest_transmittance) continue;
+      weight[i] = before * opaque[i];
+      after[i] = before *= passed[i];
+      weighted_distance[ray] += weight[i] * sample_t_[begin + i];
+      heavy |= (unsigned)(weight[i] > limits.lowest_weight) << (i - s);
     }
-    KeptChunk<Mode> &k = kept.back();
-    BlockChunk<Mode> &c = chunks.back();
-    const int i = k.count++, ray = sample_ray_[begin + s];
-    k.x[i] = sample_[0][begin + s];
-    k.y[i] = sample_[1][begin + s];
-    k.z[i] = sample_[2][begin + s];
-    c.ray[i] = ray;
-    c.weight[i] = weight;
-    c.after[i] = after;
-    c.raw[i] = outputs[s];
-    word *to = k.encoding.data() + i;
-    const word *from = panel.data() + s;
-    for (int row = 0; row < networks.encoding / P::per_word; row++) to[row * kChunk] = from[row * kChunk];
-    to = c.input.data() + i;
-    from = output_words_.data() + s;
+    return heavy;
+  }
+
+  /* Appends the columns s + i, for the bits i of `lanes`, to the current chunk, and to new ones as they fill. */
+  void keep(const NgpNetworks<Mode> &networks, int begin, int s, unsigned lanes, const float *weight,
+            const float *after, Shelf<KeptChunk<Mode>> &kept) {
+    while (lanes) {
+      if (chunks.size() == 0 || kept.back().count == kChunk) {
+        kept.take().count = 0;
+        kept.back().encoding.reserve(networks.encoding_words());
+        chunks.take().input.reserve((kDensityOutputs + kHarmonics) / P::per_word * kChunk);
+      }
+      KeptChunk<Mode> &k = kept.back();
+      unsigned now = lanes;
+      while (__builtin_popcount(now) > kChunk - k.count) now &= ~(1u << (31 - __builtin_clz(now)));
+      keep_in(k, chunks.back(), networks.encoding / P::per_word, begin, s, now, weight, after);
+      lanes &= ~now;
+    }
+  }
+
+  void keep_in(KeptChunk<Mode> &k, BlockChunk<Mode> &c, int encoding_rows, int begin, int s, unsigned lanes,
+               const float *weight, const float *after) {
+    const int i = k.count, count = __builtin_popcount(lanes);
+    store_selected(k.x + i, sample_[0] + begin + s, lanes);
+    store_selected(k.y + i, sample_[1] + begin + s, lanes);
+    store_selected(k.z + i, sample_[2] + begin + s, lanes);
+    store_selected(c.ray + i, sample_ray_ + begin + s, lanes);
+    store_selected(c.weight + i, weight + s, lanes);
+    store_selected(c.after + i, after + s, lanes);
+    store_selected(c.raw + i, outputs.data() + s, lanes);
+    for (int row = 0; row < encoding_rows; row++)
+      store_selected(k.encoding.data() + row * kChunk + i, panel.data() + row * kChunk + s, lanes);
     constexpr int rows = kDensityOutputs / P::per_word;
-    for (int row = 0; row < rows; row++) to[row * kChunk] = from[row * kChunk];
-    for (int row = 0; row < rows; row++) to[(rows + row) * kChunk] = harmonics[ray][row];
-    selected++;
+    word *to = c.input.data() + i;
+    for (int row = 0; row < rows; row++)
+      store_selected(to + row * kChunk, output_words_.data() + row * kChunk + s, lanes);
+    for (int j = 0; j < count; j++)
+      for (int row = 0; row < rows; row++) to[(rows + row) * kChunk + j] = harmonics[c.ray[i + j]][row];
+    k.count += count;
+    selected += count;
   }
 
   /* Empty columns up to the next multiple of 32 become zeros: they pass through products unharmed. */

@@ -205,21 +205,27 @@ void train_level(const nr_ngp &field, nr_ngp_step &step, std::vector<Group<Mode>
                  last = (uint32_t)((uint64_t)level.size * (shard + 1) / shards);
   /* One level's gradient at a time, in memory that stays in the cache; all zeros before and after. */
   float *gradient = step.gradients_only ? step.table.gradient + level.offset * F : scratch;
-  Corners corners;
+  Corners corners[2];
   alignas(64) float rows[kGroup * F];
   watch.start();
   for (auto &group : groups)
     for (size_t c = 0; c < group.kept.size(); c++) {
       KeptChunk<Mode> &k = group.kept[c];
       const auto *panel = k.encoding.data() + l * F / Mode::P::per_word * kChunk;
-      for (int s = 0; s < k.count; s += kGroup) {
-        const int count = k.count - s < kGroup ? k.count - s : kGroup;
-        find_corners(level, k.x + s, k.y + s, k.z + s, corners);
-        level_rows<F>(panel + s, rows);
+      for (int s = 0; s < k.count + kGroup; s += kGroup) {
+        if (s < k.count) {
+          find_corners(level, k.x + s, k.y + s, k.z + s, corners[s / kGroup & 1]);
+          if (!level.dense) prefetch<F>(corners[s / kGroup & 1], gradient);
+        }
+        const int before = s - kGroup;
+        if (before < 0) continue;
+        const int count = k.count - before < kGroup ? k.count - before : kGroup;
+        level_rows<F>(panel + before, rows);
+        const Corners &at = corners[before / kGroup & 1];
         if (shards == 1)
-          scatter<F, true>(corners, rows, F, count, gradient, first, last);
+          scatter<F, true>(at, rows, F, count, gradient, first, last);
         else
-          scatter<F, false>(corners, rows, F, count, gradient, first, last);
+          scatter<F, false>(at, rows, F, count, gradient, first, last);
       }
     }
   watch.lap(kScatter);

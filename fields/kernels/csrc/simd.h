@@ -66,6 +66,20 @@ inline float hsum(vfloat x) {
   return s;
 }
 
+/* Stores the lanes of x whose bits are set in `lanes`, one after the other. */
+inline void store_selected(uint32_t *to, vuint x, unsigned lanes) {
+#if defined(__AVX512F__)
+  const __mmask16 front = (__mmask16)((1u << __builtin_popcount(lanes)) - 1);
+  _mm512_mask_storeu_epi32(to, front, _mm512_maskz_compress_epi32((__mmask16)lanes, (__m512i)x));
+#else
+  for (; lanes; lanes &= lanes - 1) *to++ = x[__builtin_ctz(lanes)];
+#endif
+}
+template <class T> inline void store_selected(T *to, const T *from, unsigned lanes) {
+  static_assert(sizeof(T) == 4);
+  store_selected((uint32_t *)to, load<vuint>(from), lanes);
+}
+
 /* exp(x) to 2 ulp for |x| < 87; saturates beyond, so that no infinity appears. Cephes' polynomial. */
 inline vfloat vexp(vfloat x) {
   x = vmin(vmax(x, splat(-87.0f)), splat(88.0f));
