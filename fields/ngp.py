@@ -2,7 +2,7 @@
 
     unit     = (point - box_minimum) / box_side                 the grid covers the unit cube
     latent   = density network(hash grid(unit))                 16 values
-    density  = exp(latent[0]) / box_side                        1 / model unit, 0 outside the box
+    density  = exp(latent[0] - density_shift) / box_side        1 / model unit, 0 outside the box
     rgb      = sigmoid(colour network([latent, harmonics(direction)]))
 
 Parameters lie in tiny-cuda-nn's layout (`fields/kernels/tcnn.py` converts whole models).
@@ -53,13 +53,18 @@ class RoundToHalf(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class NGPSpec:
-    """Shape of the field. Widths are multiples of 16."""
+    """Shape of the field. Widths are multiples of 16.
+
+    density_shift: how far below 1 / box_side space begins, as a power of e. Space that few rays cross keeps
+        a little of what it began with.
+    """
 
     grid: HashGridSpec
     density_width: int = 64
     density_layers: int = 1  # hidden
     color_width: int = 64
     color_layers: int = 2
+    density_shift: float = 1.0
 
     @property
     def density_network(self) -> MLPSpec:
@@ -119,7 +124,7 @@ class NGPField(nn.Module):
         encoding = hash_grid(unit, table, levels, self.spec.grid.features, self.backend)
         encoding = nn.functional.pad(encoding, (0, network.inputs - encoding.shape[-1]))
         latent = mlp(encoding, self.density_weights, network, self.precision, self.backend)
-        density = TruncatedExponential.apply(latent[..., 0]) / self.box_side
+        density = TruncatedExponential.apply(latent[..., 0] - self.spec.density_shift) / self.box_side
         return latent, torch.where(inside_cube(unit), density, 0.0)
 
 

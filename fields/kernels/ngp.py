@@ -43,6 +43,7 @@ class _Field(ctypes.Structure):
         ("bfloat16", c_int32),
         ("box_minimum", c_float * 3),
         ("box_side", c_float),
+        ("density_shift", c_float),
     )
 
 
@@ -363,6 +364,7 @@ class FusedNGP:
             bfloat16=field.precision == "bfloat16",
             box_minimum=(c_float * 3)(*field.box_minimum.tolist()),
             box_side=field.box_side,
+            density_shift=spec.density_shift,
         )
 
 

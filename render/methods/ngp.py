@@ -36,10 +36,6 @@ RAYS_UNIT = 64
 MOST_RAYS = 2**18
 BFLOAT16_SETS = ("avx512bf16", "amx")  # instruction sets with bfloat16 products
 
-# Forgets slowly what was found, and keeps thin things: ropes and rods survive. It costs samples, which the
-# shortest trainings cannot spare.
-THOROUGH = {"occupancy_decay": 0.95, "occupancy_thinnest": 0.01}
-
 
 @dataclass(frozen=True)
 class NGP:
@@ -50,6 +46,7 @@ class NGP:
     log2_table_size: int = 17  # log2 T
     base_resolution: int = 16  # N_min
     finest_resolution: int = 640  # N_max
+    density_shift: float = 1.0  # space begins at a density of exp(-1) in the box
     learning_rate: float = 2e-2
     final_learning_rate: float = 0.02  # share of the first that is left at the end
     constant_share: float = 0.75  # of the training, before the rate falls
@@ -65,12 +62,12 @@ class NGP:
     lowest_transmittance: float = 1e-4
     render_lowest_transmittance: float = 1e-3
     lowest_weight: float = 1e-4
-    background_share: float = 0.15  # how often certain background is drawn
+    background_share: float = 0.3  # how often certain background is drawn
     random_background: bool = True  # where pictures have alpha
     occupancy_resolution: int = 128
     occupancy_interval: int = 16  # steps between updates
-    occupancy_decay: float = 0.9  # of a cell's density, each time it is looked at again
-    occupancy_thinnest: float = 0.03  # optical thickness of a step in the thinnest occupied cell
+    occupancy_decay: float = 0.85  # of a cell's density, each time it is looked at again
+    occupancy_thinnest: float = 0.005  # optical thickness of a step in the thinnest occupied cell
     precision: str = "auto"  # float32, bfloat16, or what the processor is fast at
 
     # steps: as many as two cores take in `seconds`, the length that the preset was tuned for.
@@ -79,7 +76,6 @@ class NGP:
         "standard": {
             "seconds": 90,
             "steps": 9_000,
-            **THOROUGH,
             "first_samples": 32_000,
             "last_samples": 96_000,
             "log2_table_size": 18,
@@ -87,7 +83,6 @@ class NGP:
         "quality": {
             "seconds": 300,
             "steps": 20_000,
-            **THOROUGH,
             "first_samples": 32_000,
             "last_samples": 128_000,
             "log2_table_size": 19,
@@ -111,7 +106,8 @@ class NGP:
                 self.log2_table_size,
                 self.base_resolution,
                 self.finest_resolution,
-            )
+            ),
+            density_shift=self.density_shift,
         )
 
     def learning_rate_at(self, schedule: float) -> float:

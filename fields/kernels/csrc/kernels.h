@@ -7,7 +7,7 @@
 #pragma once
 #include <stdint.h>
 
-#define NR_ABI_VERSION 1
+#define NR_ABI_VERSION 2
 #if defined(__GNUC__)
 #define NR_API extern "C" __attribute__((visibility("default")))
 #else
@@ -90,7 +90,7 @@ NR_API int nr_occupancy_bits(const float *density, int32_t resolution, float thr
 /* ---- the instant-ngp field as a whole: hash grid -> density network -> colour network ---- */
 
 /* The box [box_minimum, box_minimum + box_side]^3 of the model frame is the unit cube of the grid.
- * density = exp(min(raw, 15)) / box_side per model unit; colour input = [16 density outputs, 16
+ * density = exp(min(raw - density_shift, 15)) / box_side per model unit; colour input = [16 density outputs, 16
  * spherical harmonics]; colour = sigmoid. With bfloat16 the networks compute in bfloat16 and the grid is
  * read from table_half (IEEE half copy of table, which the training step keeps up to date). */
 typedef struct {
@@ -102,7 +102,7 @@ typedef struct {
   const uint64_t *bits; /* occupancy, as in nr_march */
   int32_t resolution;
   int32_t bfloat16;
-  float box_minimum[3], box_side;
+  float box_minimum[3], box_side, density_shift;
 } nr_ngp;
 
 /* Training pixels (scenes/pixels.py). rgb or rgba bytes, straight alpha; blocks (n, 3): image, row and

@@ -109,9 +109,11 @@ template <class Mode, int F> struct Encoder {
   }
 };
 
-/* Truncated exponential: exp(min(raw, 15)); its gradient exp(clamp(raw, -15, 15)). */
-inline vfloat density_activation(vfloat raw) { return vexp(vmin(raw, splat(15.0f))); }
-inline vfloat density_gradient(vfloat raw) { return vexp(vmax(vmin(raw, splat(15.0f)), splat(-15.0f))); }
+/* Truncated exponential of x = raw - shift: exp(min(x, 15)); its gradient exp(clamp(x, -15, 15)). */
+inline vfloat density_activation(vfloat raw, float shift) { return vexp(vmin(raw - shift, splat(15.0f))); }
+inline vfloat density_gradient(vfloat raw, float shift) {
+  return vexp(vmax(vmin(raw - shift, splat(15.0f)), splat(-15.0f)));
+}
 
 inline bool valid(const nr_ngp &f) {
   auto fits = [](int width, int layers) { return width >= 16 && width <= 128 && width % 16 == 0 && layers >= 1 && layers <= 8; };

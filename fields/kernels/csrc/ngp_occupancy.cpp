@@ -75,7 +75,7 @@ int update(const nr_ngp &field, const nr_occupancy_update &u, Workspace &workspa
     }
     tracers[worker]->density(field, networks, p[0], p[1], p[2], columns);
     for (int s = 0; s < columns; s += kLanes)
-      storef(value + s, density_activation(loadf(tracers[worker]->outputs.data() + s)));
+      storef(value + s, density_activation(loadf(tracers[worker]->outputs.data() + s), field.density_shift));
     std::copy(value, value + count, found.begin() + begin);
   });
   take_finds(u, r * r * r, visits, found, threads);

@@ -71,7 +71,8 @@ int density(const nr_ngp &field, const float *points, int64_t n, float *out, Wor
     auto &tracer = *tracers[worker];
     tracer.density(field, networks, p[0], p[1], p[2], columns);
     alignas(64) float value[kChunk];
-    for (int s = 0; s < columns; s += kLanes) storef(value + s, density_activation(loadf(tracer.outputs.data() + s)));
+    for (int s = 0; s < columns; s += kLanes)
+      storef(value + s, density_activation(loadf(tracer.outputs.data() + s), field.density_shift));
     for (int s = 0; s < count; s++) out[begin + s] = inside[s] ? value[s] / field.box_side : 0.0f;
   });
   return NR_OK;

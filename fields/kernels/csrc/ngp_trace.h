@@ -165,7 +165,7 @@ private:
       density(field, networks, sample_[0] + begin, sample_[1] + begin, sample_[2] + begin, columns);
       alignas(64) float opaque[kChunk], passed[kChunk];
       for (int s = 0; s < columns; s += kLanes) {
-        const vfloat thickness = density_activation(loadf(outputs.data() + s)) * limits.step;
+        const vfloat thickness = density_activation(loadf(outputs.data() + s), field.density_shift) * limits.step;
         storef(opaque + s, one_minus_exp(thickness));
         storef(passed + s, vexp(-thickness));
       }

@@ -178,7 +178,8 @@ private:
       thickness_gradient[s] = grad_rgb[s] = grad_rgb[kChunk + s] = grad_rgb[2 * kChunk + s] = 0;
     for (int s = 0; s < columns; s += kLanes) {
       storef(grad_rgb + 3 * kChunk + s, splat(0.0f));
-      storef(grad_raw + s, loadf(thickness_gradient + s) * density_gradient(loadf(chunk.raw + s)) * step_.march_step);
+      storef(grad_raw + s, loadf(thickness_gradient + s) * step_.march_step *
+                               density_gradient(loadf(chunk.raw + s), field_.density_shift));
     }
   }
 };
