@@ -11,11 +11,15 @@ def mse(prediction: Float[Tensor, "*n"], target: Float[Tensor, "*n"]) -> Float[T
 
 
 def huber(
-    prediction: Float[Tensor, "*n"], target: Float[Tensor, "*n"], delta: float = 0.1
+    prediction: Float[Tensor, "*n"],
+    target: Float[Tensor, "*n"],
+    delta: float = 0.1,
+    weight: Float[Tensor, "*#n"] | float = 1.0,
 ) -> Float[Tensor, ""]:
     """Smooth L1: d^2 / (2 delta) for errors below delta, |d| - delta / 2 above.
 
-    Slope 1 for outliers whatever delta is, as in instant-ngp (arXiv:2201.05989).
+    Slope 1 for outliers whatever delta is, as in instant-ngp (arXiv:2201.05989). The mean is over all
+    values; `weight` scales each one's share of it.
     """
     error = (prediction - target).abs()
-    return torch.where(error < delta, error.square() / (2 * delta), error - delta / 2).mean()
+    return (weight * torch.where(error < delta, error.square() / (2 * delta), error - delta / 2)).mean()

@@ -19,6 +19,7 @@ from scenes.rays import Rays
 from scenes.scene import Scene, SceneError
 
 BLOCK = 8  # pixels a side
+KINDS, BLOCKS, COLUMNS, ROWS = 0, 1, 2, 3  # streams of scenes.random
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +114,13 @@ class PixelSource:
             raise ValueError("background_share is 0 and the pictures show nothing; give a share above 0")
         return self.n_foreground / counted
 
+    def draws_foreground(
+        self, count: int, seed: int, step: int, background_share: float | int | None = None
+    ) -> Bool[Tensor, "count"]:
+        """Which of the draws of (seed, step) take a foreground block."""
+        index = torch.arange(count, device=self.data.device)
+        return uniform(seed, step, KINDS, index).double() < self.foreground_rate(background_share)
+
     def draw_pixels(
         self, count: int, seed: int, step: int, background_share: float | int | None = None
     ) -> tuple[Int64[Tensor, "count"], Int64[Tensor, "count"], Int64[Tensor, "count"]]:
@@ -122,15 +130,15 @@ class PixelSource:
         products are taken in float64, so that every backend rounds alike.
         """
         index = torch.arange(count, device=self.data.device)
-        u = [uniform(seed, step, stream, index).double() for stream in range(4)]
+        u = [uniform(seed, step, stream, index).double() for stream in (BLOCKS, COLUMNS, ROWS)]
         n_background = len(self.blocks) - self.n_foreground
-        in_foreground = u[0] < self.foreground_rate(background_share)
+        in_foreground = self.draws_foreground(count, seed, step, background_share)
         size = torch.where(in_foreground, self.n_foreground, n_background)
         first = torch.where(in_foreground, 0, self.n_foreground)
-        block = first + torch.minimum((u[1] * size).long(), size - 1)
+        block = first + torch.minimum((u[0] * size).long(), size - 1)
         image, row, column = self.blocks[block].long().unbind(-1)
-        x = torch.minimum(BLOCK * column + (u[2] * BLOCK).long(), self.width[image].long() - 1)
-        y = torch.minimum(BLOCK * row + (u[3] * BLOCK).long(), self.height[image].long() - 1)
+        x = torch.minimum(BLOCK * column + (u[1] * BLOCK).long(), self.width[image].long() - 1)
+        y = torch.minimum(BLOCK * row + (u[2] * BLOCK).long(), self.height[image].long() - 1)
         return image, x, y
 
     def draw(self, count: int, seed: int, step: int, background_share: float | int | None = None) -> Batch:

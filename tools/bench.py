@@ -138,8 +138,8 @@ def settings_for(model: Any, rays: int, step: int) -> Any:
     c = model.config
     return StepSettings(
         seed=1, step=step, rays=rays, background=None, background_share=c.background_share,
-        huber_delta=c.huber_delta, learning_rate=0.0, beta1=c.beta1, beta2=c.beta2, epsilon=c.epsilon,
-        weight_decay=0.0,
+        background_weight=c.background_weight, huber_delta=c.huber_delta, learning_rate=0.0,
+        beta1=c.beta1, beta2=c.beta2, epsilon=c.epsilon, weight_decay=0.0,
     )  # fmt: skip
 
 

@@ -82,6 +82,7 @@ class _Step(ctypes.Structure):
         ("lowest_transmittance", c_float),
         ("lowest_weight", c_float),
         ("huber_delta", c_float),
+        ("background_weight", c_float),
         ("random_background", c_int32),
         ("background", c_float * 3),
         ("learning_rate", c_float),
@@ -141,6 +142,7 @@ class StepSettings:
     """One training step: its place in the run, its rays, and Adam's numbers.
 
     background: the colour behind the rays, or None for a random one for each ray.
+    background_share, background_weight: how often certain background is drawn, and how much it then counts.
     weight_decay: L2 term of the networks' gradients (the grid has none).
     """
 
@@ -149,6 +151,7 @@ class StepSettings:
     rays: int
     background: tuple[float, float, float] | None
     background_share: float
+    background_weight: float
     huber_delta: float
     learning_rate: float
     beta1: float
@@ -258,6 +261,7 @@ class FusedNGP:
             lowest_transmittance=limits.lowest_transmittance,
             lowest_weight=limits.lowest_weight,
             huber_delta=settings.huber_delta,
+            background_weight=settings.background_weight,
             random_background=settings.background is None,
             background=(c_float * 3)(*(settings.background or (0, 0, 0))),
             learning_rate=settings.learning_rate,

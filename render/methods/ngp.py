@@ -62,11 +62,12 @@ class NGP:
     lowest_transmittance: float = 1e-4
     render_lowest_transmittance: float = 1e-3
     lowest_weight: float = 1e-4
-    background_share: float = 0.3  # how often certain background is drawn
+    background_share: float = 0.15  # how often certain background is drawn
+    background_weight: float = 3.0  # and how much it then counts: specks in empty space are taught away
     random_background: bool = True  # where pictures have alpha
     occupancy_resolution: int = 128
     occupancy_interval: int = 16  # steps between updates
-    occupancy_decay: float = 0.85  # of a cell's density, each time it is looked at again
+    occupancy_decay: float = 0.9  # of a cell's density, each time it is looked at again
     occupancy_thinnest: float = 0.005  # optical thickness of a step in the thinnest occupied cell
     precision: str = "auto"  # float32, bfloat16, or what the processor is fast at
 
@@ -167,6 +168,7 @@ class NGPModel(RayModel):
             rays=self.rays,
             background=None if self.random_background else (self.background or (0.0, 0.0, 0.0)),
             background_share=config.background_share,
+            background_weight=config.background_weight,
             huber_delta=config.huber_delta,
             learning_rate=config.learning_rate_at(schedule),
             beta1=config.beta1,
@@ -220,7 +222,9 @@ class NGPModel(RayModel):
         target = over_background(batch.rgba[:, :3] * batch.rgba[:, 3:], batch.rgba[:, 3], behind)
         rgb, opacity, _, (evaluated, selected) = self.trace(batch.rays, limits, random[JITTER])
         pixel = over_background(rgb, opacity, behind)
-        loss = huber(pixel, target, settings.huber_delta)
+        seen = pixels.draws_foreground(settings.rays, settings.seed, settings.step, settings.background_share)
+        weight = torch.where(seen, 1.0, settings.background_weight)[:, None]
+        loss = huber(pixel, target, settings.huber_delta, weight)
         return loss, (pixel.detach() - target).square().mean().item(), evaluated, selected
 
     def trace(

@@ -23,3 +23,11 @@ def test_huber_has_one_value_and_slope_on_both_sides_of_delta():
     (one + two).backward()
     assert_close(one, two, atol=1e-8, rtol=0)
     assert_close(below.grad, above.grad, atol=1e-7, rtol=0)
+
+
+def test_weights_scale_the_share_of_each_ray_in_a_hubers_mean(generator):
+    """Weight 3 on a ray is that ray three times in the sum; the mean still counts it once."""
+    a, b = torch.randn(4, 3, generator=generator), torch.randn(4, 3, generator=generator)
+    weight = torch.tensor([1.0, 3.0, 1.0, 1.0])[:, None]
+    thrice = torch.cat((a, a[1:2], a[1:2])), torch.cat((b, b[1:2], b[1:2]))
+    assert_close(huber(a, b, 0.1, weight), huber(*thrice, 0.1) * 6 / 4)

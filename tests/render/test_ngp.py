@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.testing import assert_close
 
 from fields.kernels.adam import sparse_adam
 from fields.kernels.library import library
@@ -53,8 +54,8 @@ def needs(precision: str) -> None:
 
 def settings_for(model, **changes) -> StepSettings:
     values = dict(
-        seed=3, step=1000, rays=500, background=None, background_share=0.15, huber_delta=0.1,
-        learning_rate=1e-2, beta1=0.9, beta2=0.99, epsilon=1e-15, weight_decay=1e-6,
+        seed=3, step=1000, rays=500, background=None, background_share=0.15, background_weight=3.0,
+        huber_delta=0.1, learning_rate=1e-2, beta1=0.9, beta2=0.99, epsilon=1e-15, weight_decay=1e-6,
     )  # fmt: skip
     return StepSettings(**{**values, **changes})
 
@@ -177,6 +178,18 @@ def test_rays_that_miss_the_box_show_the_background(scene, pixels):
     seen = model.render(away, ("rgb", "opacity"), background=(0.2, 0.4, 0.6))
     assert not seen.opacity.any()
     torch.testing.assert_close(seen.rgb, torch.tensor((0.2, 0.4, 0.6)).expand(6, 8, 3))
+
+
+@pytest.mark.parametrize("backend", ["kernels", "reference"])
+def test_space_that_knows_nothing_has_the_density_it_begins_with(scene, backend):
+    """exp(-density_shift) for each side of the box, whatever the networks' weights; no bias lifts it."""
+    model = built(small(density_shift=1.5), scene, backend)
+    model.field.grid.table.data.zero_()
+    if model.fused:
+        model.fused.refresh()
+    points = torch.rand(50, 3) * model.field.box_side + model.field.box_minimum
+    density = model.fused.density(points) if model.fused else model.field.density(points)
+    assert_close(density, torch.full((50,), math.exp(-1.5) / model.field.box_side), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize(("backend", "steps", "floor"), [("kernels", 250, 18), ("reference", 60, 15)])

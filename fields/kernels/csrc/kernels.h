@@ -130,7 +130,7 @@ typedef struct {
   int64_t step; /* 0, 1, ...: random numbers; Adam counts from 1 */
   int64_t rays;
   float march_step, lowest_transmittance, lowest_weight; /* march_step in box sides */
-  float huber_delta;
+  float huber_delta, background_weight; /* the weight of a ray that was drawn from a background block */
   int32_t random_background;
   float background[3];
   float learning_rate, beta1, beta2, epsilon, weight_decay; /* the L2 term is for the networks only */

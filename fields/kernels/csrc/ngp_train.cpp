@@ -18,6 +18,7 @@ struct Keys {
 };
 
 struct Pixel {
+  bool foreground;
   int64_t image;
   int x, y;
   const uint8_t *bytes;
@@ -30,6 +31,7 @@ Pixel draw_pixel(const nr_pixels &p, const Keys &random, int64_t ray) {
   block = (foreground ? 0 : p.foreground_blocks) + (block < size ? block : size - 1);
   const int32_t *b = p.blocks + block * 3;
   Pixel pixel;
+  pixel.foreground = foreground;
   pixel.image = b[0];
   const int width = p.width[b[0]], height = p.height[b[0]];
   pixel.x = 8 * b[2] + (int)(random(kColumn, ray) * 8);
@@ -83,6 +85,7 @@ private:
   const NgpNetworks<Mode> &networks_;
   const Occupancy &grid_;
   float target_[kBlockRays][3], background_[kBlockRays][3];
+  float weight_[kBlockRays];
   float color_[kBlockRays][3], gradient_[kBlockRays][3]; /* of the composited pixel */
 
   void draw(int64_t first_ray, int rays, BlockTracer<Mode, F> &tracer) {
@@ -95,6 +98,7 @@ private:
       float origin[3], direction[3];
       unit_ray(pixels_, pixel[r], field_, origin, direction);
       tracer.start_ray(r, origin, direction, random_(kJitter, first_ray + r), field_.resolution);
+      weight_[r] = pixel[r].foreground ? 1.0f : step_.background_weight;
       const float alpha = pixels_.channels == 4 ? pixel[r].bytes[3] / 255.0f : 1.0f;
       for (int c = 0; c < 3; c++) {
         const float b = step_.random_background ? random_((Stream)(kRed + c), first_ray + r) : step_.background[c];
@@ -121,9 +125,9 @@ private:
       for (int k = 0; k < 3; k++) {
         color_[r][k] += tracer.transmittance[r] * background_[r][k];
         const float d = color_[r][k] - target_[r][k], size = std::fabs(d);
-        sums.loss += size < delta ? 0.5 * d * d / delta : size - 0.5 * delta;
+        sums.loss += weight_[r] * (size < delta ? 0.5 * d * d / delta : size - 0.5 * delta);
         sums.squared += d * d;
-        gradient_[r][k] = std::fmin(std::fmax(d / delta, -1.0f), 1.0f) / (3.0f * step_.rays);
+        gradient_[r][k] = weight_[r] * std::fmin(std::fmax(d / delta, -1.0f), 1.0f) / (3.0f * step_.rays);
         if (d != d) gradient_[r][k] = d; /* fmin and fmax lose a NaN */
       }
   }
