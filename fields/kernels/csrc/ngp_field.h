@@ -1,6 +1,7 @@
 /* The instant-ngp field on chunks of samples: encoding and networks over panels. */
 #pragma once
 #include <chrono>
+#include <type_traits>
 
 #include "hash_grid.h"
 #include "network.h"
@@ -74,14 +75,38 @@ inline void rows_to_panel_pairs(const float *rows, int stride, uint32_t *panel) 
 }
 #endif
 
+/* run(integral_constant<features of a level>): what reads or writes entries is compiled for each number, the rest
+ * once. `valid` has made sure that it is one of these. */
+template <class Run> inline void with_features(const nr_grid &grid, const Run &run) {
+  if (grid.features == 2) return run(std::integral_constant<int, 2>());
+  if (grid.features == 4) return run(std::integral_constant<int, 4>());
+  run(std::integral_constant<int, 8>());
+}
+
 /* Encodes columns [0, columns) of a chunk (columns a multiple of kGroup) into a panel. */
-template <class Mode, int F> struct Encoder {
+template <class Mode> struct Encoder {
   typedef typename Mode::P P;
   Buffer<float> rows; /* [kChunk][features] */
 
   void operator()(const nr_ngp &field, int padded, const float *x, const float *y, const float *z, int columns,
                   typename P::word *panel) {
     if (rows.size() == 0) rows.zeroed((size_t)kChunk * padded);
+    with_features(field.grid, [&](auto features) { fill_rows<features.value>(field, padded, x, y, z, columns); });
+    for (int s = 0; s < columns; s += 16) {
+      if constexpr (P::per_word == 1) {
+        for (int k = 0; k < padded; k += 16) rows_to_panel_block(rows.data() + s * padded + k, padded, panel + k * kChunk + s);
+      } else {
+#if NR_BF16
+        for (int k = 0; k < padded; k += 32)
+          rows_to_panel_pairs(rows.data() + s * padded + k, padded, panel + k / 2 * kChunk + s);
+#endif
+      }
+    }
+  }
+
+private:
+  template <int F>
+  void fill_rows(const nr_ngp &field, int padded, const float *x, const float *y, const float *z, int columns) {
     Corners corners[2];
     for (int l = 0; l < field.grid.levels; l++) {
       const GridLevel level = grid_level(field.grid, l);
@@ -94,16 +119,6 @@ template <class Mode, int F> struct Encoder {
         const int before = s - kGroup;
         if (before >= 0)
           interpolate<F>(corners[before / kGroup & 1], table, rows.data() + before * padded + l * F, padded);
-      }
-    }
-    for (int s = 0; s < columns; s += 16) {
-      if constexpr (P::per_word == 1) {
-        for (int k = 0; k < padded; k += 16) rows_to_panel_block(rows.data() + s * padded + k, padded, panel + k * kChunk + s);
-      } else {
-#if NR_BF16
-        for (int k = 0; k < padded; k += 32)
-          rows_to_panel_pairs(rows.data() + s * padded + k, padded, panel + k / 2 * kChunk + s);
-#endif
       }
     }
   }

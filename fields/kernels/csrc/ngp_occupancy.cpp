@@ -54,7 +54,7 @@ void take_finds(const nr_occupancy_update &u, int64_t cells, const std::vector<i
   });
 }
 
-template <class Mode, int F>
+template <class Mode>
 int update(const nr_ngp &field, const nr_occupancy_update &u, Workspace &workspace, int threads) {
   const NgpNetworks<Mode> networks(field);
   const int64_t r = field.resolution;
@@ -62,7 +62,7 @@ int update(const nr_ngp &field, const nr_occupancy_update &u, Workspace &workspa
   const std::vector<int64_t> &visits = workspace.visits.cells;
   std::vector<float> &found = workspace.visits.found;
   found.resize(visits.size());
-  auto &tracers = workspace.tracers<Mode, F>(threads, false);
+  auto &tracers = workspace.tracers<Mode>(threads, false);
   uint64_t key[3];
   for (int a = 0; a < 3; a++) key[a] = random_key(u.seed, (uint64_t)u.step, kJitterX + a);
   parallel_blocks((int64_t)visits.size(), kChunk, threads, [&](int64_t begin, int64_t end, int worker) {
@@ -98,8 +98,8 @@ int update(const nr_ngp &field, const nr_occupancy_update &u, Workspace &workspa
 int nr_ngp_update_occupancy(const nr_ngp *field, const nr_occupancy_update *update, void *workspace,
                             int threads) try {
   if (!nr::valid(*field) || update->stride < 1) return NR_BAD_ARGUMENT;
-  return nr::dispatch(*field, [&](auto mode, auto width) {
-    return nr::update<decltype(mode), decltype(width)::value>(*field, *update, *(nr::Workspace *)workspace, threads);
+  return nr::dispatch(*field, [&](auto mode) {
+    return nr::update<decltype(mode)>(*field, *update, *(nr::Workspace *)workspace, threads);
   });
 } catch (const std::bad_alloc &) {
   return NR_OUT_OF_MEMORY;

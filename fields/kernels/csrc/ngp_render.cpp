@@ -9,10 +9,10 @@ struct Picture {
   float *rgb, *opacity, *distance;
 };
 
-template <class Mode, int F>
+template <class Mode>
 void render_block(const nr_ngp &field, const NgpNetworks<Mode> &networks, const Occupancy &grid, const float *origins,
                   const float *directions, int rays, const TraceLimits &limits, Picture out,
-                  BlockTracer<Mode, F> &tracer, Shelf<KeptChunk<Mode>> &kept) {
+                  BlockTracer<Mode> &tracer, Shelf<KeptChunk<Mode>> &kept) {
   configure_tiles();
   kept.clear();
   for (int r = 0; r < rays; r++) {
@@ -36,26 +36,26 @@ void render_block(const nr_ngp &field, const NgpNetworks<Mode> &networks, const 
   }
 }
 
-template <class Mode, int F>
+template <class Mode>
 int render(const nr_ngp &field, const float *origins, const float *directions, int64_t rays, const TraceLimits &limits,
            Picture out, int64_t *evaluated, int64_t *selected, Workspace &workspace, int threads) {
   const NgpNetworks<Mode> networks(field);
   const Occupancy grid(field.bits, field.resolution);
-  auto &tracers = workspace.tracers<Mode, F>(threads, false);
+  auto &tracers = workspace.tracers<Mode>(threads, false);
   std::vector<Shelf<KeptChunk<Mode>>> kept(threads);
   parallel_blocks(rays, kBlockRays, threads, [&](int64_t begin, int64_t end, int worker) {
-    render_block<Mode, F>(field, networks, grid, origins + begin * 3, directions + begin * 3, (int)(end - begin), limits,
+    render_block<Mode>(field, networks, grid, origins + begin * 3, directions + begin * 3, (int)(end - begin), limits,
                           {out.rgb + begin * 3, out.opacity + begin, out.distance + begin}, *tracers[worker],
                           kept[worker]);
   });
-  workspace.report<Mode, F>(*evaluated, *selected, nullptr);
+  workspace.report<Mode>(*evaluated, *selected, nullptr);
   return NR_OK;
 }
 
-template <class Mode, int F>
+template <class Mode>
 int density(const nr_ngp &field, const float *points, int64_t n, float *out, Workspace &workspace, int threads) {
   const NgpNetworks<Mode> networks(field);
-  auto &tracers = workspace.tracers<Mode, F>(threads, false);
+  auto &tracers = workspace.tracers<Mode>(threads, false);
   parallel_blocks(n, kChunk, threads, [&](int64_t begin, int64_t end, int worker) {
     configure_tiles();
     alignas(64) float p[3][kChunk];
@@ -94,8 +94,8 @@ int nr_ngp_render(const nr_ngp *field, const float *origins, const float *direct
                   float lowest_transmittance, float lowest_weight, float *rgb, float *opacity, float *distance,
                   int64_t *evaluated, int64_t *selected, void *workspace, int threads) try {
   if (!nr::valid(*field)) return NR_BAD_ARGUMENT;
-  return nr::dispatch(*field, [&](auto mode, auto width) {
-    return nr::render<decltype(mode), decltype(width)::value>(
+  return nr::dispatch(*field, [&](auto mode) {
+    return nr::render<decltype(mode)>(
         *field, origins, directions, rays, {march_step, lowest_transmittance, lowest_weight}, {rgb, opacity, distance},
         evaluated, selected, *(nr::Workspace *)workspace, threads);
   });
@@ -106,8 +106,8 @@ int nr_ngp_render(const nr_ngp *field, const float *origins, const float *direct
 int nr_ngp_density(const nr_ngp *field, const float *points, int64_t n, float *density, void *workspace,
                    int threads) try {
   if (!nr::valid(*field)) return NR_BAD_ARGUMENT;
-  return nr::dispatch(*field, [&](auto mode, auto width) {
-    return nr::density<decltype(mode), decltype(width)::value>(*field, points, n, density, *(nr::Workspace *)workspace,
+  return nr::dispatch(*field, [&](auto mode) {
+    return nr::density<decltype(mode)>(*field, points, n, density, *(nr::Workspace *)workspace,
                                                                threads);
   });
 } catch (const std::bad_alloc &) {

@@ -56,7 +56,7 @@ struct TraceLimits {
   float step, lowest_transmittance, lowest_weight;
 };
 
-template <class Mode, int F> class BlockTracer {
+template <class Mode> class BlockTracer {
 public:
   typedef typename Mode::P P;
   typedef typename P::word word;
@@ -65,7 +65,7 @@ public:
   Shelf<BlockChunk<Mode>> chunks;
   int64_t evaluated = 0, selected = 0;
   Stopwatch watch;
-  Encoder<Mode, F> encode;
+  Encoder<Mode> encode;
   NetworkScratch<P> scratch;
   Buffer<word> panel, hidden, gradient_panel;
   Buffer<float> outputs;

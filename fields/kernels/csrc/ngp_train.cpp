@@ -58,7 +58,7 @@ struct Sums {
 };
 
 /* One block of rays: draw, trace, composite and differentiate. */
-template <class Mode, int F> class BlockTrainer {
+template <class Mode> class BlockTrainer {
   typedef typename Mode::P P;
   typedef typename P::word word;
 
@@ -67,7 +67,7 @@ public:
                const NgpNetworks<Mode> &networks, const Occupancy &grid)
       : field_(field), pixels_(pixels), step_(step), random_(random), networks_(networks), grid_(grid) {}
 
-  void run(int64_t first_ray, int rays, BlockTracer<Mode, F> &tracer, Group<Mode> &group, Sums &sums) {
+  void run(int64_t first_ray, int rays, BlockTracer<Mode> &tracer, Group<Mode> &group, Sums &sums) {
     tracer.watch.start();
     draw(first_ray, rays, tracer);
     tracer.watch.lap(kRays);
@@ -88,7 +88,7 @@ private:
   float weight_[kBlockRays];
   float color_[kBlockRays][3], gradient_[kBlockRays][3]; /* of the composited pixel */
 
-  void draw(int64_t first_ray, int rays, BlockTracer<Mode, F> &tracer) {
+  void draw(int64_t first_ray, int rays, BlockTracer<Mode> &tracer) {
     Pixel pixel[kBlockRays];
     for (int r = 0; r < rays; r++) {
       pixel[r] = draw_pixel(pixels_, random_, first_ray + r);
@@ -108,7 +108,7 @@ private:
     }
   }
 
-  void composite(int rays, BlockTracer<Mode, F> &tracer, Group<Mode> &group, Sums &sums) {
+  void composite(int rays, BlockTracer<Mode> &tracer, Group<Mode> &group, Sums &sums) {
     std::memset(color_, 0, sizeof color_);
     for (size_t c = 0; c < tracer.chunks.size(); c++) {
       tracer.watch.start();
@@ -132,11 +132,11 @@ private:
       }
   }
 
-  static KeptChunk<Mode> &kept(Group<Mode> &group, BlockTracer<Mode, F> &tracer, size_t c) {
+  static KeptChunk<Mode> &kept(Group<Mode> &group, BlockTracer<Mode> &tracer, size_t c) {
     return group.kept[group.kept.size() - tracer.chunks.size() + c];
   }
 
-  void backward(BlockTracer<Mode, F> &tracer, Group<Mode> &group) {
+  void backward(BlockTracer<Mode> &tracer, Group<Mode> &group) {
     float front[kBlockRays][3] = {}; /* colour of the samples passed so far */
     alignas(64) float grad_rgb[kColorRows * kChunk], grad_outputs[kDensityOutputs * kChunk], grad_raw[kChunk];
     word *panel = group.scratch_panel(tracer);
@@ -267,19 +267,19 @@ void train_networks(const NgpNetworks<Mode> &networks, nr_ngp_step &step, std::v
   train(networks.color, &Group<Mode>::color_gradient, step.color_weights);
 }
 
-template <class Mode, int F>
+template <class Mode>
 int train(const nr_ngp &field, const nr_pixels &pixels, nr_ngp_step &step, Workspace &workspace, int threads) {
   const NgpNetworks<Mode> networks(field);
   const Occupancy grid(field.bits, field.resolution);
   const Keys random(step.seed, step.step);
-  auto &tracers = workspace.tracers<Mode, F>(threads, step.profile);
+  auto &tracers = workspace.tracers<Mode>(threads, step.profile);
   auto &groups = workspace.groups<Mode>();
   std::vector<Sums> sums(groups.size());
   const int64_t blocks = (step.rays + kBlockRays - 1) / kBlockRays, count = (int64_t)groups.size();
   parallel(count, threads, [&](int64_t g, int worker) {
     configure_tiles();
     groups[g].clear(networks);
-    BlockTrainer<Mode, F> trainer(field, pixels, step, random, networks, grid);
+    BlockTrainer<Mode> trainer(field, pixels, step, random, networks, grid);
     for (int64_t b = blocks * g / count; b < blocks * (g + 1) / count; b++) {
       const int64_t first = b * kBlockRays, rays = step.rays - first < kBlockRays ? step.rays - first : kBlockRays;
       trainer.run(first, (int)rays, *tracers[worker], groups[g], sums[g]);
@@ -290,14 +290,16 @@ int train(const nr_ngp &field, const nr_pixels &pixels, nr_ngp_step &step, Works
   parallel(1 + (int64_t)levels * shards, threads, [&](int64_t task, int worker) {
     const int64_t i = (int64_t)levels * shards - 1 - task; /* fine levels first: they take longest */
     if (i < 0) return train_networks(networks, step, groups);
-    train_level<Mode, F>(field, step, groups, (int)(i / shards), (int)(i % shards), shards,
-                         workspace.level_gradients[worker].data(), tracers[worker]->watch);
+    with_features(field.grid, [&](auto features) {
+      train_level<Mode, features.value>(field, step, groups, (int)(i / shards), (int)(i % shards), shards,
+                                        workspace.level_gradients[worker].data(), tracers[worker]->watch);
+    });
   });
   step.loss = step.squared_error = 0;
   for (auto &s : sums) step.loss += s.loss, step.squared_error += s.squared;
   step.loss /= 3.0 * step.rays;
   step.squared_error /= 3.0 * step.rays;
-  workspace.report<Mode, F>(step.evaluated, step.selected, step.stage_seconds);
+  workspace.report<Mode>(step.evaluated, step.selected, step.stage_seconds);
   return NR_OK;
 }
 
@@ -307,8 +309,8 @@ int train(const nr_ngp &field, const nr_pixels &pixels, nr_ngp_step &step, Works
 int nr_ngp_train_step(const nr_ngp *field, const nr_pixels *pixels, nr_ngp_step *step, void *workspace,
                       int threads) try {
   if (!nr::valid(*field) || step->rays < 1) return NR_BAD_ARGUMENT;
-  return nr::dispatch(*field, [&](auto mode, auto width) {
-    return nr::train<decltype(mode), decltype(width)::value>(*field, *pixels, *step, *(nr::Workspace *)workspace, threads);
+  return nr::dispatch(*field, [&](auto mode) {
+    return nr::train<decltype(mode)>(*field, *pixels, *step, *(nr::Workspace *)workspace, threads);
   });
 } catch (const std::bad_alloc &) {
   return NR_OUT_OF_MEMORY;

@@ -33,11 +33,9 @@ struct OccupancyVisits {
 };
 
 struct Workspace {
-  template <class Mode, int F> using Tracers = std::vector<std::unique_ptr<BlockTracer<Mode, F>>>;
+  template <class Mode> using Tracers = std::vector<std::unique_ptr<BlockTracer<Mode>>>;
   template <class Mode> struct OfMode {
-    Tracers<Mode, 2> two;
-    Tracers<Mode, 4> four;
-    Tracers<Mode, 8> eight;
+    Tracers<Mode> tracers;
     std::vector<Group<Mode>> groups;
   };
   OfMode<Full> full;
@@ -62,15 +60,10 @@ struct Workspace {
 #endif
     if constexpr (std::is_same_v<Mode, Full>) return full;
   }
-  template <class Mode, int F> Tracers<Mode, F> &all() {
-    if constexpr (F == 2) return of<Mode>().two;
-    if constexpr (F == 4) return of<Mode>().four;
-    if constexpr (F == 8) return of<Mode>().eight;
-  }
   /* One for each thread, counters at zero. */
-  template <class Mode, int F> Tracers<Mode, F> &tracers(int threads, bool profile) {
-    auto &list = all<Mode, F>();
-    while ((int)list.size() < threads) list.push_back(std::make_unique<BlockTracer<Mode, F>>());
+  template <class Mode> Tracers<Mode> &tracers(int threads, bool profile) {
+    auto &list = of<Mode>().tracers;
+    while ((int)list.size() < threads) list.push_back(std::make_unique<BlockTracer<Mode>>());
     for (auto &t : list) {
       t->evaluated = t->selected = 0;
       t->watch = Stopwatch();
@@ -83,10 +76,10 @@ struct Workspace {
     if (g.empty()) g = std::vector<Group<Mode>>(kGroups);
     return g;
   }
-  template <class Mode, int F> void report(int64_t &evaluated, int64_t &selected, double *seconds) {
+  template <class Mode> void report(int64_t &evaluated, int64_t &selected, double *seconds) {
     evaluated = selected = 0;
     for (int i = 0; seconds && i < kStages; i++) seconds[i] = 0;
-    for (auto &t : all<Mode, F>()) {
+    for (auto &t : of<Mode>().tracers) {
       evaluated += t->evaluated;
       selected += t->selected;
       for (int i = 0; seconds && i < kStages; i++) seconds[i] += t->watch.seconds[i];
@@ -94,19 +87,11 @@ struct Workspace {
   }
 };
 
-/* Calls run(mode, integral_constant<features>) for the field's precision and grid. */
+/* Calls run(mode) for the field's precision. */
 template <class Run> int dispatch(const nr_ngp &field, const Run &run) {
-  auto by_width = [&](auto mode) {
-    switch (field.grid.features) {
-    case 2: return run(mode, std::integral_constant<int, 2>());
-    case 4: return run(mode, std::integral_constant<int, 4>());
-    case 8: return run(mode, std::integral_constant<int, 8>());
-    default: return (int)NR_UNSUPPORTED;
-    }
-  };
-  if (!field.bfloat16) return by_width(Full());
+  if (!field.bfloat16) return run(Full());
 #if NR_BF16
-  return by_width(Half());
+  return run(Half());
 #else
   return NR_UNSUPPORTED;
 #endif
