@@ -80,15 +80,26 @@ def run(command: list[str]) -> None:
         raise RuntimeError(f"{' '.join(command[:1])} failed on {command[-1]}:\n{done.stderr}")
 
 
-def compile_once(command: list[str], source: Path, target: Path, headers: bytes) -> None:
-    """Compile `source` unless `target` came from the same source, headers and command."""
-    key = hashlib.sha256(repr(command).encode() + headers + source.read_bytes()).hexdigest()
-    stamp = target.with_suffix(".key")
+def compiled_together(sources: list[Path]) -> dict[str, list[Path]]:
+    """Half of a small file's time is its headers', and the networks' files share their templates."""
+    units = {"unit_networks": [], "unit_operators": []}
+    for source in sources:
+        networks = source.stem == "mlp" or source.stem.startswith("ngp_")
+        units["unit_networks" if networks else "unit_operators"].append(source)
+    return units
+
+
+def compile_once(command: list[str], sources: list[Path], target: Path, headers: bytes) -> None:
+    """Compile `sources` as one unit, unless `target` came from the same sources, headers and command."""
+    text = b"".join(source.read_bytes() for source in sources)
+    key = hashlib.sha256(repr((command, sources)).encode() + headers + text).hexdigest()
+    stamp, unit = target.with_suffix(".key"), target.with_suffix(".cpp")
     if target.exists() and stamp.exists() and stamp.read_text() == key:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     stamp.unlink(missing_ok=True)
-    run([*command, "-c", "-o", str(target), str(source)])
+    unit.write_text("".join(f'#include "{source.name}"\n' for source in sources))
+    run([*command, f"-I{CSRC}", "-c", "-o", str(target), str(unit)])
     stamp.write_text(key)
 
 
@@ -132,14 +143,18 @@ class BuildKernels(build_ext):
             (temp / "exports.map").write_text(EXPORTS)
             link += [f"-Wl,--version-script={temp / 'exports.map'}"]
             link += STATIC_RUNTIME if accepts(compiler, STATIC_RUNTIME, temp) else []
-        # The longest first, so that no core waits for the last one.
-        jobs = [(extension, Path(source)) for extension in wanted for source in extension.sources]
-        jobs.sort(key=lambda job: job[1].stat().st_size, reverse=True)
+        # The longest first, so that no core waits for the last one: networks, and of these the widest.
+        jobs = [
+            (unit, extension, sources)
+            for extension in reversed(wanted)
+            for unit, sources in compiled_together([Path(source) for source in extension.sources]).items()
+        ]
+        jobs.sort(key=lambda job: job[0])
         compiled = {}
-        for extension, source in jobs:
+        for unit, extension, sources in jobs:
             command = [*compiler, *COMPILE, *extension.extra_compile_args]
-            target = temp / extension.name.rpartition(".")[2] / f"{source.stem}.o"
-            done = pool.submit(compile_once, command, source, target, headers)
+            target = temp / extension.name.rpartition(".")[2] / f"{unit}.o"
+            done = pool.submit(compile_once, command, sources, target, headers)
             compiled.setdefault(extension.name, []).append((done, target))
         for name, objects in compiled.items():
             library = Path(self.get_ext_fullpath(name))

@@ -8,7 +8,7 @@ which rays are marched, and the order of sums, are their own.
 import ctypes
 import weakref
 from collections.abc import Callable, Sequence
-from ctypes import c_double, c_float, c_int32, c_int64, c_uint64, c_void_p
+from ctypes import c_float, c_int64
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,105 +18,12 @@ from torch import Tensor
 
 from fields.kernels.checks import check_array
 from fields.kernels.library import Grid, Library, library
+from fields.kernels.ngp_structs import AdamStruct, FieldStruct, OccupancyStruct, PixelsStruct, StepStruct
 from fields.ngp import NGPField
 from scenes.pixels import PixelSource
 
 FEATURES = (2, 4, 8)  # a level of the kernels' grid
 WIDEST_ENCODING = 64
-
-
-class _Field(ctypes.Structure):
-    """nr_ngp of csrc/kernels.h."""
-
-    _fields_ = (
-        ("grid", Grid),
-        ("table", c_void_p),
-        ("table_half", c_void_p),
-        ("density_weights", c_void_p),
-        ("color_weights", c_void_p),
-        ("density_width", c_int32),
-        ("density_hidden_layers", c_int32),
-        ("color_width", c_int32),
-        ("color_hidden_layers", c_int32),
-        ("bits", c_void_p),
-        ("resolution", c_int32),
-        ("bfloat16", c_int32),
-        ("box_minimum", c_float * 3),
-        ("box_side", c_float),
-        ("density_shift", c_float),
-    )
-
-
-class _Pixels(ctypes.Structure):
-    """nr_pixels."""
-
-    _fields_ = (
-        ("data", c_void_p),
-        ("offset", c_void_p),
-        ("width", c_void_p),
-        ("height", c_void_p),
-        ("camera_to_world", c_void_p),
-        ("intrinsics", c_void_p),
-        ("blocks", c_void_p),
-        ("foreground_blocks", c_int64),
-        ("background_blocks", c_int64),
-        ("foreground_rate", c_double),
-        ("channels", c_int32),
-    )
-
-
-class _AdamState(ctypes.Structure):
-    """nr_adam_state."""
-
-    _fields_ = tuple((name, c_void_p) for name in ("value", "first_moment", "second_moment", "gradient"))
-
-
-class _Step(ctypes.Structure):
-    """nr_ngp_step."""
-
-    _fields_ = (
-        ("seed", c_uint64),
-        ("step", c_int64),
-        ("rays", c_int64),
-        ("march_step", c_float),
-        ("lowest_transmittance", c_float),
-        ("lowest_weight", c_float),
-        ("huber_delta", c_float),
-        ("background_weight", c_float),
-        ("random_background", c_int32),
-        ("background", c_float * 3),
-        ("learning_rate", c_float),
-        ("beta1", c_float),
-        ("beta2", c_float),
-        ("epsilon", c_float),
-        ("weight_decay", c_float),
-        ("table", _AdamState),
-        ("density_weights", _AdamState),
-        ("color_weights", _AdamState),
-        ("gradients_only", c_int32),
-        ("profile", c_int32),
-        ("loss", c_double),
-        ("squared_error", c_double),
-        ("evaluated", c_int64),
-        ("selected", c_int64),
-        ("stage_seconds", c_double * 10),
-    )
-
-
-class _OccupancyUpdate(ctypes.Structure):
-    """nr_occupancy_update."""
-
-    _fields_ = (
-        ("density", c_void_p),
-        ("bits", c_void_p),
-        ("seed", c_uint64),
-        ("step", c_int64),
-        ("updates", c_int64),
-        ("stride", c_int64),
-        ("march_step", c_float),
-        ("decay", c_float),
-        ("thinnest", c_float),
-    )
 
 
 @dataclass(frozen=True)
@@ -180,10 +87,10 @@ class AdamArrays:
     def use_huge_pages(self) -> None:
         use_huge_pages(*self.arrays)
 
-    def struct(self) -> _AdamState:
+    def struct(self) -> AdamStruct:
         for array in self.arrays:
             check_array("Adam state", array, self.value.shape)
-        return _AdamState(*(array.data_ptr() for array in self.arrays))
+        return AdamStruct(*(array.data_ptr() for array in self.arrays))
 
 
 @dataclass(frozen=True)
@@ -221,7 +128,7 @@ class FusedNGP:
         self.library: Library = library()
         self.field, self.bits = field, bits
         self.structs: dict[int | str, tuple[tuple, ctypes.Structure]] = {}
-        self.pixels: tuple[weakref.ref, _Pixels] | None = None
+        self.pixels: tuple[weakref.ref, PixelsStruct] | None = None
         self.half = torch.empty_like(field.grid.table, dtype=torch.float16)
         use_huge_pages(field.grid.table.detach(), self.half)
         self.refresh()
@@ -253,7 +160,7 @@ class FusedNGP:
         """
         field, source = self._struct(), self._pixels_struct(pixels)
         source.foreground_rate = pixels.foreground_rate(settings.background_share)
-        step = _Step(
+        step = StepStruct(
             seed=settings.seed % 2**64,
             step=settings.step,
             rays=settings.rays,
@@ -321,7 +228,7 @@ class FusedNGP:
         """Bring cell densities (1 / box side) and bits up to date, as `OccupancyGrid.update` defines it."""
         check_array("density", density, (4 * len(self.bits),) * 3)
         field = self._struct()
-        update = _OccupancyUpdate(
+        update = OccupancyStruct(
             density.data_ptr(), self.bits.data_ptr(), seed % 2**64, step, updates, stride,
             march_step, decay, thinnest,
         )  # fmt: skip
@@ -335,25 +242,25 @@ class FusedNGP:
             self.structs[name] = places, build()
         return self.structs[name][1]
 
-    def _pixels_struct(self, pixels: PixelSource) -> _Pixels:
+    def _pixels_struct(self, pixels: PixelSource) -> PixelsStruct:
         if self.pixels is None or self.pixels[0]() is not pixels:
             self.pixels = weakref.ref(pixels), _pixels_struct(pixels)
         return self.pixels[1]
 
-    def _struct(self) -> _Field:
+    def _struct(self) -> FieldStruct:
         field = self.field
         arrays = (field.grid.table, field.density_weights, field.color_weights, self.bits, self.half)
         arrays += (field.grid.scale, field.grid.resolution, field.grid.offset)
         return self._kept("field", arrays, self._field_struct)
 
-    def _field_struct(self) -> _Field:
+    def _field_struct(self) -> FieldStruct:
         field, spec = self.field, self.field.spec
         check_array("table", field.grid.table, (spec.grid.parameter_count,))
         check_array("density_weights", field.density_weights, (spec.density_network.parameter_count,))
         check_array("color_weights", field.color_weights, (spec.color_network.parameter_count,))
         check_array("bits", self.bits, (None, None, None), torch.int64)
         levels = (field.grid.scale, field.grid.resolution, field.grid.offset)
-        return _Field(
+        return FieldStruct(
             grid=Grid(spec.grid.levels, spec.grid.features, *(array.data_ptr() for array in levels)),
             table=field.grid.table.data_ptr(),
             table_half=self.half.data_ptr(),
@@ -378,7 +285,7 @@ def use_huge_pages(*arrays: Tensor) -> None:
         library().call("nr_use_huge_pages", array, array.numel() * array.element_size())
 
 
-def _pixels_struct(pixels: PixelSource) -> _Pixels:
+def _pixels_struct(pixels: PixelSource) -> PixelsStruct:
     n = len(pixels)
     check_array("pixels.data", pixels.data, (None,), torch.uint8)
     check_array("pixels.offset", pixels.offset, (n,), torch.int64)
@@ -387,7 +294,7 @@ def _pixels_struct(pixels: PixelSource) -> _Pixels:
     check_array("pixels.camera_to_world", pixels.camera_to_world, (n, 3, 4))
     check_array("pixels.intrinsics", pixels.intrinsics, (n, 4))
     check_array("pixels.blocks", pixels.blocks, (None, 3), torch.int32)
-    return _Pixels(
+    return PixelsStruct(
         data=pixels.data.data_ptr(),
         offset=pixels.offset.data_ptr(),
         width=pixels.width.data_ptr(),

@@ -9,7 +9,7 @@
 namespace nr {
 namespace {
 
-constexpr int64_t kBlock = 4096; /* samples a task handles level by level */
+constexpr int64_t kSamples = 4096; /* that a task handles level by level */
 
 struct Points { /* sixteen points, one array an axis, clamped */
   alignas(64) float axis[3][kGroup];
@@ -24,7 +24,7 @@ struct Points { /* sixteen points, one array an axis, clamped */
 template <int F>
 void forward(const nr_grid &grid, const float *points, const float *table, int64_t n, float *out, int threads) {
   const int width = grid.levels * F;
-  parallel_blocks(n, kBlock, threads, [&](int64_t begin, int64_t end, int) {
+  parallel_blocks(n, kSamples, threads, [&](int64_t begin, int64_t end, int) {
     Corners corners;
     Points p;
     alignas(64) float values[kGroup * F];
@@ -73,7 +73,7 @@ template <int F>
 void backward_points(const nr_grid &grid, const float *points, const float *table, const float *grad_out, int64_t n,
                      float *grad_points, int threads) {
   const int width = grid.levels * F;
-  parallel_blocks(n, kBlock, threads, [&](int64_t begin, int64_t end, int) {
+  parallel_blocks(n, kSamples, threads, [&](int64_t begin, int64_t end, int) {
     Corners corners;
     Points p;
     for (int64_t i = begin; i < end; i += kGroup) {

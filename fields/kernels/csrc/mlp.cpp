@@ -6,12 +6,7 @@
 namespace nr {
 namespace {
 
-constexpr int kGroups = 32; /* fixed shares of the batch, so that sums do not depend on the threads */
-
-bool valid(const nr_mlp *m) {
-  auto fits = [](int n) { return n >= 16 && n <= 128 && n % 16 == 0; };
-  return fits(m->inputs) && fits(m->width) && fits(m->outputs) && m->hidden_layers >= 1 && m->hidden_layers <= 16;
-}
+constexpr int kShares = 32; /* of the batch, fixed: sums do not depend on the threads */
 
 template <class P>
 void forward(const nr_mlp &mlp, const float *weights, const float *x, int64_t n, float *y, int threads) {
@@ -43,31 +38,31 @@ void backward(const nr_mlp &mlp, const float *weights, const float *x, const flo
   network.pack_weights(weights);
   const int inputs = round_up(mlp.inputs, 32);
   const int64_t chunks = (n + kChunk - 1) / kChunk;
-  std::vector<float> sums((size_t)kGroups * network.padded_count, 0.0f);
+  std::vector<float> sums((size_t)kShares * network.padded_count, 0.0f);
   struct Work {
     Buffer<word> x, hidden, grad_y;
     Buffer<float> grad_x;
     NetworkScratch<P> scratch;
   };
   std::vector<Work> work(threads);
-  parallel(kGroups, threads, [&](int64_t group, int worker) {
+  parallel(kShares, threads, [&](int64_t share, int worker) {
     configure_tiles();
     Work &w = work[worker];
     word *panel = w.x.reserve((size_t)inputs * kChunk), *gradient = w.grad_y.reserve((size_t)mlp.outputs * kChunk);
     word *hidden = w.hidden.reserve(network.hidden_words());
     float *grad_panel = w.grad_x.reserve((size_t)inputs * kChunk);
-    for (int64_t c = chunks * group / kGroups; c < chunks * (group + 1) / kGroups; c++) {
+    for (int64_t c = chunks * share / kShares; c < chunks * (share + 1) / kShares; c++) {
       const int64_t begin = c * kChunk, count = begin + kChunk < n ? kChunk : n - begin;
       rows_to_panel<P>(x + begin * mlp.inputs, count, mlp.inputs, inputs, panel);
       rows_to_panel<P>(grad_y + begin * mlp.outputs, count, mlp.outputs, mlp.outputs, gradient);
       network.forward_hidden(panel, hidden, kChunk);
-      network.backward(panel, hidden, gradient, sums.data() + group * network.padded_count, kChunk,
+      network.backward(panel, hidden, gradient, sums.data() + share * network.padded_count, kChunk,
                        grad_x ? inputs : 0, ToFloat{grad_panel, kChunk}, w.scratch);
       if (grad_x) columns_to_rows(grad_panel, count, mlp.inputs, grad_x + begin * mlp.inputs);
     }
   });
-  for (int g = 1; g < kGroups; g++)
-    for (int64_t i = 0; i < network.padded_count; i++) sums[i] += sums[g * network.padded_count + i];
+  for (int share = 1; share < kShares; share++)
+    for (int64_t i = 0; i < network.padded_count; i++) sums[i] += sums[share * network.padded_count + i];
   network.unpad(sums.data(), grad_weights);
 }
 
@@ -82,7 +77,7 @@ typedef nr::RoundedFloat32 Reduced;
 
 int nr_mlp_forward(const nr_mlp *mlp, const float *weights, const float *x, int64_t n, float *y, int bfloat16,
                    int threads) try {
-  if (!nr::valid(mlp)) return NR_BAD_ARGUMENT;
+  if (!nr::valid(*mlp)) return NR_BAD_ARGUMENT;
   if (bfloat16)
     nr::forward<Reduced>(*mlp, weights, x, n, y, threads);
   else
@@ -94,7 +89,7 @@ int nr_mlp_forward(const nr_mlp *mlp, const float *weights, const float *x, int6
 
 int nr_mlp_backward(const nr_mlp *mlp, const float *weights, const float *x, const float *grad_y, int64_t n,
                     float *grad_weights, float *grad_x, int bfloat16, int threads) try {
-  if (!nr::valid(mlp)) return NR_BAD_ARGUMENT;
+  if (!nr::valid(*mlp)) return NR_BAD_ARGUMENT;
   if (bfloat16)
     nr::backward<Reduced>(*mlp, weights, x, grad_y, n, grad_weights, grad_x, threads);
   else

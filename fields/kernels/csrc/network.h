@@ -11,6 +11,11 @@ namespace nr {
 
 inline int round_up(int n, int unit) { return (n + unit - 1) / unit * unit; }
 
+inline bool valid(const nr_mlp &m) {
+  auto fits = [](int n) { return n >= 16 && n <= 128 && n % 16 == 0; };
+  return fits(m.inputs) && fits(m.width) && fits(m.outputs) && m.hidden_layers >= 1 && m.hidden_layers <= 16;
+}
+
 template <class P> struct NetworkScratch {
   typedef typename P::word word;
   Buffer<word> right, left, gradient[2];

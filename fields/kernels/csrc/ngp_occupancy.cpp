@@ -8,7 +8,7 @@
 namespace nr {
 namespace {
 
-enum Stream { kPick = 16, kJitterX = 17 }; /* kJitterX + axis */
+enum VisitStream { kPick = 16, kJitterX = 17 }; /* kJitterX + axis */
 
 /* Numbers of the occupied cells, ascending. */
 void occupied_cells(const uint64_t *bits, int64_t r, std::vector<int64_t> &cells) {

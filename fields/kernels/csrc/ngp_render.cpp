@@ -45,8 +45,8 @@ int render(const nr_ngp &field, const float *origins, const float *directions, i
   std::vector<Shelf<KeptChunk<Mode>>> kept(threads);
   parallel_blocks(rays, kBlockRays, threads, [&](int64_t begin, int64_t end, int worker) {
     render_block<Mode>(field, networks, grid, origins + begin * 3, directions + begin * 3, (int)(end - begin), limits,
-                          {out.rgb + begin * 3, out.opacity + begin, out.distance + begin}, *tracers[worker],
-                          kept[worker]);
+                       {out.rgb + begin * 3, out.opacity + begin, out.distance + begin}, *tracers[worker],
+                       kept[worker]);
   });
   workspace.report<Mode>(*evaluated, *selected, nullptr);
   return NR_OK;
@@ -107,8 +107,7 @@ int nr_ngp_density(const nr_ngp *field, const float *points, int64_t n, float *d
                    int threads) try {
   if (!nr::valid(*field)) return NR_BAD_ARGUMENT;
   return nr::dispatch(*field, [&](auto mode) {
-    return nr::density<decltype(mode)>(*field, points, n, density, *(nr::Workspace *)workspace,
-                                                               threads);
+    return nr::density<decltype(mode)>(*field, points, n, density, *(nr::Workspace *)workspace, threads);
   });
 } catch (const std::bad_alloc &) {
   return NR_OUT_OF_MEMORY;

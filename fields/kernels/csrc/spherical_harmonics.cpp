@@ -7,7 +7,7 @@
 
 namespace nr {
 namespace {
-constexpr int64_t kBlock = 16384;
+constexpr int64_t kDirections = 16384; /* in a task */
 
 /* kLanes directions, one vector an axis; absent ones are zero. */
 void read(const float *directions, int64_t count, vfloat *axis) {
@@ -21,7 +21,7 @@ void read(const float *directions, int64_t count, vfloat *axis) {
 
 int nr_spherical_harmonics_forward(const float *directions, int64_t n, float *out, int threads) {
   using namespace nr;
-  parallel_blocks(n, kBlock, threads, [&](int64_t begin, int64_t end, int) {
+  parallel_blocks(n, kDirections, threads, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; i += kLanes) {
       const int64_t count = end - i < kLanes ? end - i : kLanes;
       vfloat d[3], y[16];
@@ -37,7 +37,7 @@ int nr_spherical_harmonics_forward(const float *directions, int64_t n, float *ou
 int nr_spherical_harmonics_backward(const float *directions, const float *grad_out, int64_t n,
                                     float *grad_directions, int threads) {
   using namespace nr;
-  parallel_blocks(n, kBlock, threads, [&](int64_t begin, int64_t end, int) {
+  parallel_blocks(n, kDirections, threads, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; i += kLanes) {
       const int64_t count = end - i < kLanes ? end - i : kLanes;
       vfloat d[3], g[16] = {}, grad[3];

@@ -1,0 +1,100 @@
+"""What the fused calls of `fields/kernels/ngp.py` pass: the structures of csrc/kernels.h, field by field."""
+
+import ctypes
+from ctypes import c_double, c_float, c_int32, c_int64, c_uint64, c_void_p
+
+from fields.kernels.library import Grid
+
+
+class FieldStruct(ctypes.Structure):
+    """nr_ngp of csrc/kernels.h."""
+
+    _fields_ = (
+        ("grid", Grid),
+        ("table", c_void_p),
+        ("table_half", c_void_p),
+        ("density_weights", c_void_p),
+        ("color_weights", c_void_p),
+        ("density_width", c_int32),
+        ("density_hidden_layers", c_int32),
+        ("color_width", c_int32),
+        ("color_hidden_layers", c_int32),
+        ("bits", c_void_p),
+        ("resolution", c_int32),
+        ("bfloat16", c_int32),
+        ("box_minimum", c_float * 3),
+        ("box_side", c_float),
+        ("density_shift", c_float),
+    )
+
+
+class PixelsStruct(ctypes.Structure):
+    """nr_pixels."""
+
+    _fields_ = (
+        ("data", c_void_p),
+        ("offset", c_void_p),
+        ("width", c_void_p),
+        ("height", c_void_p),
+        ("camera_to_world", c_void_p),
+        ("intrinsics", c_void_p),
+        ("blocks", c_void_p),
+        ("foreground_blocks", c_int64),
+        ("background_blocks", c_int64),
+        ("foreground_rate", c_double),
+        ("channels", c_int32),
+    )
+
+
+class AdamStruct(ctypes.Structure):
+    """nr_adam_state."""
+
+    _fields_ = tuple((name, c_void_p) for name in ("value", "first_moment", "second_moment", "gradient"))
+
+
+class StepStruct(ctypes.Structure):
+    """nr_ngp_step."""
+
+    _fields_ = (
+        ("seed", c_uint64),
+        ("step", c_int64),
+        ("rays", c_int64),
+        ("march_step", c_float),
+        ("lowest_transmittance", c_float),
+        ("lowest_weight", c_float),
+        ("huber_delta", c_float),
+        ("background_weight", c_float),
+        ("random_background", c_int32),
+        ("background", c_float * 3),
+        ("learning_rate", c_float),
+        ("beta1", c_float),
+        ("beta2", c_float),
+        ("epsilon", c_float),
+        ("weight_decay", c_float),
+        ("table", AdamStruct),
+        ("density_weights", AdamStruct),
+        ("color_weights", AdamStruct),
+        ("gradients_only", c_int32),
+        ("profile", c_int32),
+        ("loss", c_double),
+        ("squared_error", c_double),
+        ("evaluated", c_int64),
+        ("selected", c_int64),
+        ("stage_seconds", c_double * 10),
+    )
+
+
+class OccupancyStruct(ctypes.Structure):
+    """nr_occupancy_update."""
+
+    _fields_ = (
+        ("density", c_void_p),
+        ("bits", c_void_p),
+        ("seed", c_uint64),
+        ("step", c_int64),
+        ("updates", c_int64),
+        ("stride", c_int64),
+        ("march_step", c_float),
+        ("decay", c_float),
+        ("thinnest", c_float),
+    )
