@@ -1,8 +1,9 @@
-"""Pinhole cameras: points to pixels, pixels to rays.
+"""Cameras: points to pixels, pixels to rays.
 
 OpenCV axes: x right, y down, z forward. Pixel coordinates (x, y) put the centre of the first pixel at
 (0.5, 0.5), so the picture covers [0, width] x [0, height] and a centred camera has cx = width / 2.
-`z_depth` is measured along the optical axis; distances along rays are called `distance`.
+`z_depth` is measured along the optical axis; distances along rays are called `distance`. What the lens does
+between the two is in `scenes/lenses.py`.
 """
 
 import math
@@ -11,10 +12,11 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import normalize, pad
 
+from scenes.lenses import COEFFICIENTS, PROJECTIONS, distort, undistort
 from scenes.rays import Rays
 
 Vectors = Float[Tensor, "*#n 3"] | Sequence[float | int]
@@ -24,16 +26,23 @@ def rays_through(
     camera_to_world: Float[Tensor, "*n rows 4"],
     intrinsics: Float[Tensor, "*n 4"],
     pixels: Float[Tensor, "*p 2"],
+    distortion: Float[Tensor, "*n 8"] | None = None,
+    projection: str = "perspective",
 ) -> Rays:
     """Rays from the camera centres through `pixels`; `intrinsics` are fx, fy, cx, cy in pixels.
 
     Cameras and pixels broadcast against each other: one camera takes any number of pixels, n cameras
-    take one pixel each.
+    take one pixel each. The lens is `distort` of scenes/lenses.py; pixels beyond its field give NaN.
     """
     fx, fy, cx, cy = intrinsics.unbind(-1)
     x, y = pixels.unbind(-1)
     x, y = torch.broadcast_tensors((x - cx) / fx, (y - cy) / fy)
-    directions = normalize(torch.stack((x, y, torch.ones_like(x)), dim=-1), dim=-1)
+    if distortion is None and projection == "perspective":
+        directions = normalize(torch.stack((x, y, torch.ones_like(x)), dim=-1), dim=-1)
+    else:
+        none = intrinsics.new_zeros(COEFFICIENTS)
+        plane = torch.stack((x, y), dim=-1)
+        directions = undistort(projection, plane, none if distortion is None else distortion)
     rotation, centre = camera_to_world[..., :3, :3], camera_to_world[..., :3, 3]
     directions = (rotation * directions[..., None, :]).sum(-1)
     return Rays(centre.expand_as(directions), directions)
@@ -41,11 +50,13 @@ def rays_through(
 
 @dataclass(frozen=True, eq=False)
 class Cameras:
-    """A batch of cameras of one image size.
+    """A batch of cameras behind one kind of lens.
 
     camera_to_world  (*n, 4, 4)  rigid, OpenCV axes, scene units
     fx, fy, cx, cy   (*n,)       focal lengths and principal point, pixels
-    width, height                image size, pixels
+    width, height                image size, pixels; a tensor (*n,) where the sizes of a batch differ
+    distortion       (*n, 8)     coefficients of the lens, or None: there is no distortion
+    projection                   of scenes/lenses.py: perspective, fisheye or equirectangular
     """
 
     camera_to_world: Float[Tensor, "*n 4 4"]
@@ -53,12 +64,22 @@ class Cameras:
     fy: Float[Tensor, "*n"]
     cx: Float[Tensor, "*n"]
     cy: Float[Tensor, "*n"]
-    width: int
-    height: int
+    width: int | Int64[Tensor, "*n"]
+    height: int | Int64[Tensor, "*n"]
+    distortion: Float[Tensor, "*n 8"] | None = None
+    projection: str = "perspective"
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.height < 1:
+        for name in ("width", "height"):
+            object.__setattr__(self, name, _one_if_alike(getattr(self, name)))
+        if bool((self.sizes < 1).any()):
             raise ValueError(f"image size must be at least 1 x 1, got {self.width} x {self.height}")
+        if self.projection not in PROJECTIONS:
+            raise ValueError(f"projection is one of {', '.join(PROJECTIONS)}, got {self.projection!r}")
+        if self.distortion is not None and self.distortion.shape != (*self.shape, COEFFICIENTS):
+            raise ValueError(
+                f"distortion is {tuple(self.distortion.shape)}, it must be {(*self.shape, COEFFICIENTS)}"
+            )
         if self.camera_to_world.shape[-2:] != (4, 4):
             raise ValueError(f"camera_to_world must end in 4 4, got {tuple(self.camera_to_world.shape)}")
         for name in ("fx", "fy", "cx", "cy"):
@@ -107,6 +128,18 @@ class Cameras:
         return self.camera_to_world.shape[:-2]
 
     @property
+    def sizes(self) -> Int64[Tensor, "*n 2"]:
+        """Width and height of every picture, pixels."""
+        sides = (torch.as_tensor(side).expand(self.shape) for side in (self.width, self.height))
+        return torch.stack(tuple(sides), dim=-1)
+
+    @property
+    def largest(self) -> tuple[int, int]:
+        """Width and height that no picture exceeds, pixels."""
+        width, height = (s if isinstance(s, int) else int(s.max()) for s in (self.width, self.height))
+        return width, height
+
+    @property
     def intrinsics(self) -> Float[Tensor, "*n 4"]:
         """fx, fy, cx, cy in pixels."""
         return torch.stack((self.fx, self.fy, self.cx, self.cy), dim=-1)
@@ -118,7 +151,7 @@ class Cameras:
 
     @property
     def fov(self) -> Float[Tensor, "*n"]:
-        """Vertical field of view, degrees (of a centred camera)."""
+        """Vertical field of view, degrees, of a centred perspective camera without distortion."""
         return torch.rad2deg(2 * torch.atan(0.5 * self.height / self.fy))
 
     def __len__(self) -> int:
@@ -129,15 +162,15 @@ class Cameras:
     def __getitem__(self, index: Any) -> "Cameras":
         if not self.shape:
             raise IndexError("this is one camera, not a batch of them")
-        arrays = {
-            f.name: getattr(self, f.name)[index] for f in fields(self) if f.name not in ("width", "height")
-        }
-        return replace(self, **arrays)
+        return replace(self, **{name: array[index] for name, array in self._arrays().items()})
 
     def to(self, device: torch.device | str) -> "Cameras":
         """The same cameras on another device."""
-        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{k: v.to(device) for k, v in arrays.items() if isinstance(v, Tensor)})
+        return replace(self, **{name: array.to(device) for name, array in self._arrays().items()})
+
+    def _arrays(self) -> dict[str, Tensor]:
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
     def scaled(self, factor: float | int) -> "Cameras":
         """Cameras for pictures reduced `factor` times (2 = half the width); sides are rounded.
@@ -146,10 +179,10 @@ class Cameras:
         """
         if not (math.isfinite(factor) and factor > 0):
             raise ValueError(f"factor must be a positive number, got {factor}")
-        width, height = (max(1, round(side / factor)) for side in (self.width, self.height))
+        width, height = (_shrunk(side, factor) for side in (self.width, self.height))
         x, y = width / self.width, height / self.height
-        return Cameras(
-            self.camera_to_world, self.fx * x, self.fy * y, self.cx * x, self.cy * y, width, height
+        return replace(
+            self, fx=self.fx * x, fy=self.fy * y, cx=self.cx * x, cy=self.cy * y, width=width, height=height
         )
 
     def pixel_centres(self) -> Float[Tensor, "height width 2"]:
@@ -167,22 +200,48 @@ class Cameras:
             if self.shape:
                 raise ValueError(f"all pixels are taken of one camera, got {len(self)}; index one first")
             pixels = self.pixel_centres()
-        return rays_through(self.camera_to_world, self.intrinsics, pixels)
+        lens = self.distortion, self.projection
+        return rays_through(self.camera_to_world, self.intrinsics, pixels, *lens)
 
     def project(self, points: Float[Tensor, "*p 3"]) -> tuple[Float[Tensor, "*q 2"], Float[Tensor, "*q"]]:
         """Pixels and z_depth of world points; points and cameras broadcast.
 
-        A point is in front of the camera only where z_depth > 0; elsewhere its pixel means nothing.
+        A point is in front of the camera only where z_depth > 0; elsewhere the pixel of a perspective lens
+        means nothing.
         """
         from_centre = points - self.centres
         seen = (from_centre[..., :, None] * self.camera_to_world[..., :3, :3]).sum(-2)
         x, y, z_depth = seen.unbind(-1)
-        pixels = torch.stack((self.fx * x / z_depth + self.cx, self.fy * y / z_depth + self.cy), dim=-1)
-        return pixels, z_depth
+        if self.distortion is None and self.projection == "perspective":
+            x, y = x / z_depth, y / z_depth
+        else:
+            x, y = distort(self.projection, seen, self._coefficients()).unbind(-1)
+        return torch.stack((self.fx * x + self.cx, self.fy * y + self.cy), dim=-1), z_depth
 
     def unproject(self, pixels: Float[Tensor, "*p 2"], z_depth: Float[Tensor, "*p"]) -> Float[Tensor, "*q 3"]:
-        """World points that `project` sends to these pixels at this z_depth."""
+        """World points that `project` sends to these pixels at this z_depth; NaN beyond the lens's field."""
         x = (pixels[..., 0] - self.cx) / self.fx
         y = (pixels[..., 1] - self.cy) / self.fy
-        seen = torch.stack((x, y, torch.ones_like(x)), dim=-1) * z_depth[..., None]
+        if self.distortion is None and self.projection == "perspective":
+            seen = torch.stack((x, y, torch.ones_like(x)), dim=-1)
+        else:
+            seen = undistort(self.projection, torch.stack((x, y), dim=-1), self._coefficients())
+            seen = seen / seen[..., 2:]
+        seen = seen * z_depth[..., None]
         return (self.camera_to_world[..., :3, :3] * seen[..., None, :]).sum(-1) + self.centres
+
+    def _coefficients(self) -> Float[Tensor, "*n 8"]:
+        return self.fx.new_zeros(COEFFICIENTS) if self.distortion is None else self.distortion
+
+
+def _one_if_alike(side: int | Int64[Tensor, "*n"]) -> int | Int64[Tensor, "*n"]:
+    """A side of many pictures as one number, where it is the same for all."""
+    if isinstance(side, Tensor) and side.numel() and bool((side == side.flatten()[0]).all()):
+        return int(side.flatten()[0])
+    return side
+
+
+def _shrunk(side: int | Int64[Tensor, "*n"], factor: float | int) -> int | Int64[Tensor, "*n"]:
+    if isinstance(side, int):
+        return max(1, round(side / factor))
+    return (side / factor).round().clamp(min=1).long()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _open(path: str | Path) -> "Image":
         image = Image.open(path)
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such picture") from error
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{path}: claims more than {MAX_PIXELS} pixels; shrink it first") from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{path}: not a picture of a known kind; save it as PNG or JPEG") from error
@@ -90,6 +90,27 @@ def read_image(path: str | Path) -> UInt8[Tensor, "height width channels"]:
             return torch.from_numpy(np.array(image if image.mode == wanted else image.convert(wanted)))
         except (OSError, SyntaxError, ValueError) as error:
             raise ImageError(f"{path}: cannot be decoded ({error}); replace the file") from error
+
+
+def read_mask(path: str | Path) -> Bool[Tensor, "height width"]:
+    """Where a mask picture is not black: what is to be learnt from. Alpha, where it has any, does not count.
+
+    Raises: ImageError if it is missing, broken or larger than MAX_PIXELS.
+    """
+    return (read_image(path)[..., :3] > 0).any(dim=-1)
+
+
+def shrunk_mask(mask: Bool[Tensor, "h w"], width: int, height: int) -> Bool[Tensor, "height width"]:
+    """The mask at another size: a pixel counts only if all that it covers does (or, enlarged, its middle)."""
+    if mask.shape == (height, width):
+        return mask
+    if height <= mask.shape[0] and width <= mask.shape[1]:
+        hidden = (~mask).to(torch.float32)
+        covered = _area_weights(mask.shape[0], height) @ hidden @ _area_weights(mask.shape[1], width).T
+        return covered < 1e-6
+    rows = ((torch.arange(height) + 0.5) * mask.shape[0] / height).long()
+    columns = ((torch.arange(width) + 0.5) * mask.shape[1] / width).long()
+    return mask[rows[:, None], columns]
 
 
 def write_png(path: str | Path, image: UInt8[Tensor, "height width channels"]) -> None:
@@ -161,11 +182,11 @@ class ImageSequence:
     """Pictures that are decoded when asked for, and not kept.
 
     items   a path or a uint8 (height, width, 3 or 4) tensor each
-    size    (width, height) to shrink every picture to, or None
+    sizes   (width, height) to shrink each picture to, or None
     """
 
     items: tuple[Path | Tensor, ...]
-    size: tuple[int, int] | None = None
+    sizes: tuple[tuple[int, int], ...] | None = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -173,7 +194,7 @@ class ImageSequence:
     def __getitem__(self, index: int) -> UInt8[Tensor, "height width channels"]:
         item = self.items[index]
         image = item if isinstance(item, Tensor) else read_image(item)
-        return image if self.size is None else downscaled(image, *self.size)
+        return image if self.sizes is None else downscaled(image, *self.sizes[index])
 
     def name(self, index: int) -> str:
         """The file of a picture, or its number where it has none: for messages."""
@@ -182,11 +203,12 @@ class ImageSequence:
 
     def subset(self, indices: Sequence[int]) -> "ImageSequence":
         """Some of the pictures, in the order given."""
-        return replace(self, items=tuple(self.items[i] for i in indices))
+        sizes = None if self.sizes is None else tuple(self.sizes[i] for i in indices)
+        return replace(self, items=tuple(self.items[i] for i in indices), sizes=sizes)
 
-    def resized(self, width: int, height: int) -> "ImageSequence":
-        """The same pictures, each shrunk to this size when it is decoded."""
-        return replace(self, size=(width, height))
+    def resized(self, sizes: Sequence[Sequence[int]]) -> "ImageSequence":
+        """The same pictures, each shrunk to its (width, height) when it is decoded."""
+        return replace(self, sizes=tuple((width, height) for width, height in sizes))
 
 
 def for_each_image(

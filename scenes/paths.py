@@ -50,7 +50,7 @@ def orbit(
 def scene_orbit(scene: Scene, frames: int, width: int | None = None, height: int | None = None) -> Cameras:
     """The turn that shows a scene, in the model frame; as large as its pictures unless told."""
     shown = scene.orbit
-    size = width or scene.cameras.width, height or scene.cameras.height
+    size = width or scene.cameras.largest[0], height or scene.cameras.largest[1]
     return orbit(shown.centre, shown.radius, shown.elevation, frames, *size, shown.fov, shown.up)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from scenes.cameras import Cameras
+from scenes.depths import DepthSequence
 from scenes.images import ImageSequence
 from scenes.transforms import looked_at_point
 
@@ -37,12 +38,14 @@ class Bounds:
 
     minimum, maximum  corners of the box, model frame
     near, far         distances along rays, scene units
+    unbounded         what lies beyond the box is seen too; the box holds what is seen best
     """
 
     minimum: Vector
     maximum: Vector
     near: float | int
     far: float | int
+    unbounded: bool = False
 
     def __post_init__(self) -> None:
         if not all(low < high for low, high in zip(self.minimum, self.maximum, strict=True)):
@@ -92,6 +95,10 @@ def _identity() -> Float[Tensor, "4 4"]:
     return torch.eye(4)
 
 
+def _no_points() -> Float[Tensor, "0 3"]:
+    return torch.zeros(0, 3)
+
+
 @dataclass(frozen=True, eq=False)
 class Scene:
     """What a method is built from and trained on.
@@ -105,6 +112,11 @@ class Scene:
     frame_names       n names, as in the file: train/r_12
     up                up in the model frame
     default_orbit     a stored orbit; None: what the cameras suggest
+    masks             n pictures, black where nothing is to be learnt (None: learn all of it), or ()
+    depths            n pictures of z_depth, or None
+    times             (n,) in [0, 1], of a scene that moves, or None
+    points            (m, 3) of structure from motion; empty where there are none
+    placing           which bounds were chosen, and why; for people
     """
 
     name: str
@@ -118,14 +130,24 @@ class Scene:
     frame_names: tuple[str, ...] = ()
     up: Vector = (0.0, 0.0, 1.0)
     default_orbit: Orbit | None = None
+    masks: tuple[Path | Tensor | None, ...] = ()
+    depths: DepthSequence | None = None
+    times: Float[Tensor, "n"] | None = None
+    points: Float[Tensor, "m 3"] = field(default_factory=_no_points)
+    placing: str = ""
 
     def __post_init__(self) -> None:
         n = len(self.cameras)
-        if len(self.images) not in (0, n) or len(self.frame_names) not in (0, n):
-            raise ValueError(
-                f"scene {self.name}: {len(self.cameras)} cameras, {len(self.images)} images and "
-                f"{len(self.frame_names)} frame names must be as many"
-            )
+        lists = {
+            "images": self.images,
+            "frame names": self.frame_names,
+            "masks": self.masks,
+            "depths": self.depths or (),
+            "times": () if self.times is None else self.times,
+        }
+        for name, values in lists.items():
+            if len(values) not in (0, n):
+                raise ValueError(f"scene {self.name}: {n} cameras and {len(values)} {name} must be as many")
 
     def __len__(self) -> int:
         return len(self.cameras)
@@ -142,6 +164,9 @@ class Scene:
             cameras=self.cameras[list(indices)],
             images=self.images.subset(indices),
             frame_names=tuple(self.frame_names[i] for i in indices) if self.frame_names else (),
+            masks=tuple(self.masks[i] for i in indices) if self.masks else (),
+            depths=self.depths and self.depths.subset(indices),
+            times=None if self.times is None else self.times[list(indices)],
             default_orbit=self.orbit,
         )
 
@@ -152,15 +177,17 @@ class Scene:
         if not factor >= 1:
             raise ValueError(f"downscale must be at least 1, got {factor}")
         cameras = self.cameras.scaled(factor)
-        return replace(self, cameras=cameras, images=self.images.resized(cameras.width, cameras.height))
+        sizes = cameras.sizes.tolist()
+        depths = self.depths and self.depths.resized(sizes)
+        return replace(self, cameras=cameras, images=self.images.resized(sizes), depths=depths)
 
     def header(self) -> dict[str, Any]:
         """Plain data from which a model can be built and shown without the dataset (JSON can hold it)."""
         return {
             "version": HEADER_VERSION,
             "name": self.name,
-            "width": self.cameras.width,
-            "height": self.cameras.height,
+            "width": self.cameras.largest[0],
+            "height": self.cameras.largest[1],
             "bounds": _plain(asdict(self.bounds)),
             "background": None if self.background is None else list(self.background),
             "has_alpha": self.has_alpha,

@@ -25,6 +25,8 @@ from scenes.images import (
     quantised,
     read_header,
     read_image,
+    read_mask,
+    shrunk_mask,
     write_png,
 )
 
@@ -183,7 +185,7 @@ def test_a_sequence_decodes_lazily_and_in_order(tmp_path, generator):
     assert all(map(torch.equal, decoded, pictures))
     assert counts == [(i, 9) for i in range(1, 10)]
     assert torch.equal(images.subset([4, 2])[1], pictures[2])
-    assert torch.equal(images.resized(4, 3)[5], downscaled(pictures[5], 4, 3))
+    assert torch.equal(images.resized([(4, 3)] * 7)[5], downscaled(pictures[5], 4, 3))
     with pytest.raises(ImageError, match=r"absent\.png"):
         decode_all(images)
 
@@ -226,3 +228,23 @@ def test_a_failure_stops_the_others():
 def test_paths_may_be_strings(tmp_path: Path, generator):
     write_png(str(tmp_path / "a.png"), noise(2, 2, 3, generator))
     assert read_image(str(tmp_path / "a.png")).shape == (2, 2, 3)
+
+
+def test_a_shrunk_mask_counts_only_what_is_seen_whole():
+    """A pixel that covers anything hidden is hidden; enlarged, a pixel is what lies under its middle."""
+    mask = torch.ones(6, 8, dtype=torch.bool)
+    mask[3, 5] = False
+    small = shrunk_mask(mask, 4, 3)
+    assert not small[1, 2] and int(small.sum()) == 11
+    assert torch.equal(shrunk_mask(mask, 8, 6), mask)
+    large = shrunk_mask(mask, 16, 12)
+    assert not large[6:8, 10:12].any() and int((~large).sum()) == 4
+
+
+def test_a_mask_is_what_is_not_black(tmp_path):
+    picture = torch.zeros(3, 4, 4, dtype=torch.uint8)
+    picture[..., 3] = 255
+    picture[1, 2, 1] = 1
+    write_png(tmp_path / "mask.png", picture)
+    mask = read_mask(tmp_path / "mask.png")
+    assert mask[1, 2] and int(mask.sum()) == 1

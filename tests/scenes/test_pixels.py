@@ -38,6 +38,10 @@ def one_spot(n: int = 3, height: int = 45, width: int = 70) -> Scene:
     return a_scene(pictures)
 
 
+def blank(n: int, height: int, width: int) -> Scene:
+    return a_scene([torch.zeros(height, width, 3, dtype=torch.uint8)] * n, has_alpha=False)
+
+
 def test_a_draw_equals_the_slow_loop_of_its_definition(device):
     """Block, pixel, colour and ray of every draw, one by one in plain Python."""
     scene = one_spot()
@@ -180,3 +184,71 @@ def test_what_cannot_be_trained_on_is_refused(tmp_path):
         source.draw(4, 0, 0, background_share=0)
     with pytest.raises(ValueError, match=r"\[0, 1\], got 1.5"):
         source.draw(4, 0, 0, background_share=1.5)
+
+
+def test_hidden_pixels_are_never_drawn_and_all_others_are(generator):
+    """A mask of noise, of another size than its picture: drawn pixels are exactly those that it leaves."""
+    scene = blank(2, 20, 27)
+    masks = tuple(torch.rand(20, 27, generator=generator) > share for share in (0.2, 0.9))
+    source = PixelSource.from_scene(replace(scene, masks=masks))
+    image, x, y = source.draw_pixels(60_000, seed=1, step=2)
+    assert all(bool(masks[i][r, c]) for i, r, c in zip(image, y, x, strict=True))
+    drawn = {*zip(image.tolist(), y.tolist(), x.tolist(), strict=True)}
+    assert len(drawn) == int(sum(mask.sum() for mask in masks))
+
+
+def test_what_is_seen_of_a_block_is_drawn_evenly(generator):
+    """Within a block every pixel that is seen comes as often: within 5 standard deviations."""
+    scene = blank(1, 8, 8)
+    mask = torch.rand(8, 8, generator=generator) > 0.5
+    mask[7, 7] = True  # the sign bit of the 64
+    source = PixelSource.from_scene(replace(scene, masks=(mask,)))
+    _, x, y = source.draw_pixels(50_000, seed=3, step=0)
+    counts = torch.zeros(8, 8).index_put((y, x), torch.ones(50_000), accumulate=True)
+    expected = 50_000 / int(mask.sum())
+    assert (counts[~mask] == 0).all()
+    assert ((counts[mask] - expected).abs() < 5 * math.sqrt(expected)).all()
+
+
+def test_a_mask_that_hides_nothing_draws_from_everything(generator):
+    """And gives each pixel its place: the picture's own rows and columns, to the last ones."""
+    scene = blank(1, 11, 13)
+    source = PixelSource.from_scene(replace(scene, masks=(torch.ones(11, 13, dtype=torch.bool),)))
+    _, x, y = source.draw_pixels(20_000, seed=0, step=0)
+    assert len(set(zip(x.tolist(), y.tolist(), strict=True))) == 11 * 13
+
+
+def test_pictures_of_several_sizes_lie_one_after_the_other(generator):
+    sizes = [(9, 14), (20, 8), (9, 14)]
+    pictures = [torch.randint(256, (h, w, 3), generator=generator, dtype=torch.uint8) for h, w in sizes]
+    scene = a_scene(pictures[:1] * 3, has_alpha=False)
+    sides = torch.tensor(sizes)
+    cameras = replace(scene.cameras, width=sides[:, 1], height=sides[:, 0])
+    scene = replace(scene, cameras=cameras, images=ImageSequence(tuple(pictures)))
+    source = PixelSource.from_scene(scene)
+    assert torch.equal(source.data, torch.cat([p.flatten() for p in pictures]))
+    batch = source.draw(500, seed=4, step=4)
+    image, x, y = source.draw_pixels(500, seed=4, step=4)
+    for i in range(500):
+        assert torch.equal(batch.rgba[i, :3], pictures[image[i]][y[i], x[i]].float() / 255)
+    smaller = scene.downscaled(2)
+    assert PixelSource.from_scene(smaller).width.tolist() == [7, 4, 7]
+    assert [tuple(smaller.images[i].shape[:2]) for i in range(3)] == [(4, 7), (10, 4), (4, 7)]
+
+
+def test_nothing_is_drawn_from_beyond_the_lens(generator):
+    """A strong barrel whose field ends inside of the picture: every ray that is drawn has a direction."""
+    scene = blank(1, 64, 64)
+    k = torch.tensor([[-0.45, 0, 0, 0, 0, 0, 0, 0.0]])
+    cameras = replace(scene.cameras, fx=torch.tensor([40.0]), fy=torch.tensor([40.0]), distortion=k)
+    source = PixelSource.from_scene(replace(scene, cameras=cameras))
+    rays = source.draw(20_000, seed=0, step=0).rays
+    assert bool(rays.directions.isfinite().all())
+    seen = cameras[0].rays().directions.isfinite().all(dim=-1)
+    assert 0.3 < float(seen.float().mean()) < 0.95, "or the lens would prove nothing"
+
+
+def test_masks_that_leave_nothing_are_refused():
+    scene = blank(1, 8, 8)
+    with pytest.raises(SceneError, match="masks leave no pixel"):
+        PixelSource.from_scene(replace(scene, masks=(torch.zeros(8, 8, dtype=torch.bool),)))
