@@ -5,6 +5,10 @@
     density  = exp(latent[0] - density_shift) / box_side        1 / model unit, 0 outside the box
     rgb      = sigmoid(colour network([latent, harmonics(direction)]))
 
+A contracted field knows all of space: the box is the inner half of the grid's cube, all beyond is contracted
+into the outer half (`fields/contraction.py`), and density is divided by how far out a point is, too, so that
+the same raw value stands for the same opacity in proportion.
+
 Parameters lie in tiny-cuda-nn's layout (`fields/kernels/tcnn.py` converts whole models).
 """
 
@@ -15,6 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from fields.base import FieldOutput
+from fields.contraction import contract
 from fields.encodings.hash_grid import HashGrid, HashGridSpec
 from fields.kernels.hash_grid import HashGridLevels, hash_grid
 from fields.kernels.mlp import MLPSpec, mlp, padded
@@ -78,6 +83,7 @@ class NGPSpec:
 class NGPField(nn.Module):
     """Density and colour in the box [box_minimum, box_minimum + box_side]^3 of the model frame.
 
+    contracted: everywhere, with the box as the part of space that is not contracted.
     precision: "float32", or "bfloat16": networks compute in bfloat16 (`fields/kernels/mlp.py`) and the grid
     is read in half precision.
     """
@@ -88,12 +94,14 @@ class NGPField(nn.Module):
         box_minimum: tuple[float, float, float],
         box_side: float,
         *,
+        contracted: bool = False,
         backend: str = "reference",
         precision: str = "float32",
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.spec, self.box_side, self.backend, self.precision = spec, box_side, backend, precision
+        self.spec, self.box_side, self.contracted = spec, box_side, contracted
+        self.backend, self.precision = backend, precision
         self.register_buffer("box_minimum", torch.tensor(box_minimum), persistent=False)
         self.grid = HashGrid(spec.grid, backend=backend, generator=generator)
         self.density_weights = nn.Parameter(xavier_uniform(spec.density_network, generator))
@@ -117,15 +125,18 @@ class NGPField(nn.Module):
         return self._latent(points)[1]
 
     def _latent(self, points: Float[Tensor, "*n 3"]) -> tuple[Float[Tensor, "*n 16"], Float[Tensor, "*n"]]:
-        unit = (points - self.box_minimum) / self.box_side
+        unit, side = (points - self.box_minimum) / self.box_side, self.box_side
+        if self.contracted:
+            inner = 2 * unit - 1  # the box is [-1, 1]^3
+            unit, side = contract(inner) / 4 + 0.5, side * inner.abs().amax(dim=-1).clamp(min=1)
         network = self.spec.density_network
         levels = HashGridLevels(self.grid.scale, self.grid.resolution, self.grid.offset)
         table = RoundToHalf.apply(self.grid.table) if self.precision == "bfloat16" else self.grid.table
         encoding = hash_grid(unit, table, levels, self.spec.grid.features, self.backend)
         encoding = nn.functional.pad(encoding, (0, network.inputs - encoding.shape[-1]))
         latent = mlp(encoding, self.density_weights, network, self.precision, self.backend)
-        density = TruncatedExponential.apply(latent[..., 0] - self.spec.density_shift) / self.box_side
-        return latent, torch.where(inside_cube(unit), density, 0.0)
+        density = TruncatedExponential.apply(latent[..., 0] - self.spec.density_shift) / side
+        return latent, density if self.contracted else torch.where(inside_cube(unit), density, 0.0)
 
 
 def inside_cube(unit: Float[Tensor, "*n 3"]) -> Bool[Tensor, "*n"]:

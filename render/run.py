@@ -40,6 +40,7 @@ class RunConfig:
     scene: dict[str, Any]  # `Scene.header()`: what rendering needs to know of the scene
     source: str | None  # the scene's path, None for a scene that was made in memory
     downscale: float | int = 1
+    bounds: str = "auto"  # of the scene, as it was asked for
     preset: str | None = None
     steps: int | None = None
     budget: float | int | None = None

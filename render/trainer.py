@@ -248,10 +248,16 @@ class Meter:
 
 
 def plan(
-    name: str, settings: dict[str, Any], preset: str | None, steps: int | None, budget: float | int | None
+    name: str,
+    settings: dict[str, Any],
+    preset: str | None,
+    steps: int | None,
+    budget: float | int | None,
+    unbounded: bool = False,
 ) -> tuple[dict[str, Any], str, Length]:
     """Every setting of the method `name`, its preset's name and the length of the training.
 
+    unbounded: of the scene; a method can have other defaults then (UNBOUNDED).
     Raises: ValueError for a method, preset or setting that does not exist, or both `steps` and `budget`.
     """
     if steps is not None and budget is not None:
@@ -264,7 +270,8 @@ def plan(
             f"preset {preset!r} is unknown to {name}; known: {', '.join(kind.PRESETS)}"
             f"{nearest(preset, kind.PRESETS)}"
         )
-    chosen = {**kind.PRESETS[preset], **settings}
+    elsewhere = getattr(kind, "UNBOUNDED", {}) if unbounded else {}
+    chosen = {**kind.PRESETS[preset], **elsewhere, **settings}
     length = length or Length(steps=chosen["steps"])
     for name_of_length in ("steps", "seconds"):
         chosen.pop(name_of_length, None)
@@ -290,6 +297,7 @@ def train(
     device: str = "cpu",
     backend: str = "auto",
     downscale: float | int = 1,
+    bounds: str = "auto",
     out: str | Path | None = None,
     overwrite: bool = False,
     report: Callable[[Report], None] = lambda report: None,
@@ -299,23 +307,26 @@ def train(
 
     Args:
         scene: a Scene, or the path of one in any known format.
+        bounds: of a scene that is read: box, unbounded, or auto.
         steps, budget: length in steps or in seconds; neither: the preset's steps.
         out: a run folder to write, with checkpoints; None keeps the model in memory only.
         report: called a few times a second.
         settings: hyper-parameters of the method.
     Raises: ValueError for a wrong argument, TrainingError if the loss stays not finite.
     """
-    values, preset, length = plan(method, settings, preset, steps, budget)
+    plan(method, settings, preset, steps, budget)  # what is wrong with it is said before anything is read
     if out is not None:
         run.check_free(Path(out), overwrite=overwrite)
     if not isinstance(scene, Scene):
-        scene = formats.read(Path(scene), split="train", downscale=downscale)
+        scene = formats.read(Path(scene), "train", downscale, bounds=bounds)
+    values, preset, length = plan(method, settings, preset, steps, budget, scene.bounds.unbounded)
     config = RunConfig(
         method=method,
         settings=values,
         scene=scene.header(),
         source=None if scene.source is None else str(Path(scene.source).absolute()),
         downscale=downscale,
+        bounds=bounds,
         preset=preset,
         steps=length.steps,
         budget=length.budget,

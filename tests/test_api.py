@@ -29,8 +29,8 @@ def parameters(function) -> list[str]:
 def test_the_library_calls_keep_their_arguments():
     assert parameters(render.load) == ["path", "device", "backend"]
     assert parameters(render.train) == [
-        "scene", "method", "preset", "steps", "budget", "seed", "device", "backend", "downscale", "out",
-        "overwrite", "report", "settings",
+        "scene", "method", "preset", "steps", "budget", "seed", "device", "backend", "downscale",
+        "bounds", "out", "overwrite", "report", "settings",
     ]  # fmt: skip
     assert parameters(Cameras.look_at) == ["eye", "target", "up", "width", "height", "fov"]
 
@@ -38,9 +38,9 @@ def test_the_library_calls_keep_their_arguments():
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        (Cameras, ["camera_to_world", "fx", "fy", "cx", "cy", "width", "height"]),
+        (Cameras, ["camera_to_world", "fx", "fy", "cx", "cy", "width", "height", "distortion", "projection"]),
         (Rays, ["origins", "directions"]),
-        (Bounds, ["minimum", "maximum", "near", "far"]),
+        (Bounds, ["minimum", "maximum", "near", "far", "unbounded"]),
         (Rendered, ["rgb", "opacity", "distance", "z_depth", "normal"]),
         (FieldOutput, ["density", "rgb"]),
     ],

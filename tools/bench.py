@@ -18,6 +18,7 @@ BATCH = 32_768  # samples in the step that is compared
 WARM_UP_STEPS = 300
 ROUNDS = 7
 REHEARSALS = 10  # steps of either program that are not counted: torch's first ones wait for fresh memory
+PAUSE = 0.02  # seconds between the programs: threads that wait for more work keep a core busy for a while
 # Multiply-adds of the networks for one sample (docs/benchmarks.md): rows x columns of the layers in use.
 DENSITY_MACS = 64 * 32 + 16 * 64
 COLOR_MACS = 64 * 32 + 64 * 64 + 4 * 64
@@ -149,6 +150,7 @@ def measure_training(model: Any, scene: Any, pixels: Any) -> dict[str, float]:
     from dataclasses import replace
 
     from fields.kernels.ngp import Limits
+    from render.methods.ngp_composed import composed_step
 
     reference = replace(model.config, precision=model.precision).build(scene, backend="reference")
     reference.load_state(model.state())
@@ -157,11 +159,13 @@ def measure_training(model: Any, scene: Any, pixels: Any) -> dict[str, float]:
     fused_times, reference_times, samples = [], [], 0
     for step in range(REHEARSALS + ROUNDS):
         settings = settings_for(model, rays, 10_000 + step)
+        time.sleep(PAUSE)
         start = time.perf_counter()
         samples = model.fused.train_step(pixels, settings, limits, list(model.adam.values())).evaluated
         fused_times.append(time.perf_counter() - start)
+        time.sleep(PAUSE)
         start = time.perf_counter()
-        reference.composed_step(pixels, settings, limits)
+        composed_step(reference, pixels, settings, limits)
         reference_times.append(time.perf_counter() - start)
     fused, slow = (samples / statistics.median(t[REHEARSALS:]) for t in (fused_times, reference_times))
     return {

@@ -1,6 +1,6 @@
 """The instant-ngp field in fused calls: a training step, a picture, densities.
 
-What they compute is defined by the readable parts: `render.methods.ngp.composed_loss` for the step's loss
+What they compute is defined by the readable parts: `render/methods/ngp_composed.py` for the step's loss
 and gradients, `fields.kernels.adam` for its update, `fields.ngp.NGPField` for the field. Only the rounds in
 which rays are marched, and the order of sums, are their own.
 """
@@ -20,6 +20,7 @@ from fields.kernels.checks import check_array
 from fields.kernels.library import Grid, Library, library
 from fields.kernels.ngp_structs import AdamStruct, FieldStruct, OccupancyStruct, PixelsStruct, StepStruct
 from fields.ngp import NGPField
+from scenes.lenses import COEFFICIENTS, PROJECTIONS
 from scenes.pixels import PixelSource
 
 FEATURES = (2, 4, 8)  # a level of the kernels' grid
@@ -31,6 +32,9 @@ class Limits:
     """Where a ray stops, and which samples count.
 
     march_step            distance between samples, sides of the box
+    march_growth          of that distance with t, and
+    march_near            where rays begin, sides of the box: `Spacing` of fields/kernels/march.py
+    fade                  gradients of samples nearer than this are scaled by (t / fade)^2; sides of the box
     lowest_transmittance  samples behind less than this are dropped
     lowest_weight         samples that weigh no more than this have no colour and no gradient
     """
@@ -38,6 +42,9 @@ class Limits:
     march_step: float
     lowest_transmittance: float = 1e-4
     lowest_weight: float = 1e-4
+    march_growth: float = 0.0
+    march_near: float = 0.0
+    fade: float = 0.0
 
     @property
     def cut_nothing(self) -> bool:
@@ -114,12 +121,14 @@ class FusedNGP:
     call `refresh`. Not for two threads at once.
     """
 
-    def __init__(self, field: NGPField, bits: Int[Tensor, "w w w"]) -> None:
+    def __init__(self, field: NGPField, bits: Int[Tensor, "v w w"]) -> None:
         """bits: the occupancy words (`render/samplers/occupancy.py`), read anew by every call.
 
         Raises: KernelsUnavailable, or ValueError for a field that the kernels do not cover.
         """
         spec = field.spec.grid
+        if (bits.shape[0] > bits.shape[1]) != field.contracted:
+            raise ValueError("nested occupancy goes with a contracted field, one grid with one that is not")
         if spec.features not in FEATURES or spec.outputs > WIDEST_ENCODING:
             raise ValueError(
                 f"the kernels take {FEATURES} features a level and {WIDEST_ENCODING} in all, not "
@@ -165,8 +174,11 @@ class FusedNGP:
             step=settings.step,
             rays=settings.rays,
             march_step=limits.march_step,
+            march_growth=limits.march_growth,
+            march_near=limits.march_near,
             lowest_transmittance=limits.lowest_transmittance,
             lowest_weight=limits.lowest_weight,
+            fade=limits.fade,
             huber_delta=settings.huber_delta,
             background_weight=settings.background_weight,
             random_background=settings.background is None,
@@ -199,7 +211,8 @@ class FusedNGP:
         field, evaluated, selected = self._struct(), c_int64(), c_int64()
         self.library.call(
             "nr_ngp_render", ctypes.addressof(field), origins, directions, rays,
-            limits.march_step, limits.lowest_transmittance, limits.lowest_weight, rgb, opacity, distance,
+            limits.march_step, limits.march_growth, limits.march_near,
+            limits.lowest_transmittance, limits.lowest_weight, rgb, opacity, distance,
             ctypes.addressof(evaluated), ctypes.addressof(selected), self.workspace,
         )  # fmt: skip
         return rgb, opacity, distance
@@ -215,7 +228,7 @@ class FusedNGP:
 
     def update_occupancy(
         self,
-        density: Float[Tensor, "r r r"],
+        density: Float[Tensor, "z r r"],
         *,
         seed: int,
         step: int,
@@ -226,7 +239,7 @@ class FusedNGP:
         thinnest: float,
     ) -> None:
         """Bring cell densities (1 / box side) and bits up to date, as `OccupancyGrid.update` defines it."""
-        check_array("density", density, (4 * len(self.bits),) * 3)
+        check_array("density", density, tuple(4 * side for side in self.bits.shape))
         field = self._struct()
         update = OccupancyStruct(
             density.data_ptr(), self.bits.data_ptr(), seed % 2**64, step, updates, stride,
@@ -271,7 +284,8 @@ class FusedNGP:
             color_width=spec.color_width,
             color_hidden_layers=spec.color_layers,
             bits=self.bits.data_ptr(),
-            resolution=4 * len(self.bits),
+            resolution=4 * self.bits.shape[1],
+            levels=self.bits.shape[0] // self.bits.shape[1],
             bfloat16=field.precision == "bfloat16",
             box_minimum=(c_float * 3)(*field.box_minimum.tolist()),
             box_side=field.box_side,
@@ -294,6 +308,10 @@ def _pixels_struct(pixels: PixelSource) -> PixelsStruct:
     check_array("pixels.camera_to_world", pixels.camera_to_world, (n, 3, 4))
     check_array("pixels.intrinsics", pixels.intrinsics, (n, 4))
     check_array("pixels.blocks", pixels.blocks, (None, 3), torch.int32)
+    if pixels.seen is not None:
+        check_array("pixels.seen", pixels.seen, (len(pixels.blocks),), torch.int64)
+    if pixels.distortion is not None:
+        check_array("pixels.distortion", pixels.distortion, (n, COEFFICIENTS))
     return PixelsStruct(
         data=pixels.data.data_ptr(),
         offset=pixels.offset.data_ptr(),
@@ -304,5 +322,8 @@ def _pixels_struct(pixels: PixelSource) -> PixelsStruct:
         blocks=pixels.blocks.data_ptr(),
         foreground_blocks=pixels.n_foreground,
         background_blocks=len(pixels.blocks) - pixels.n_foreground,
+        seen=None if pixels.seen is None else pixels.seen.data_ptr(),
+        distortion=None if pixels.distortion is None else pixels.distortion.data_ptr(),
+        projection=PROJECTIONS.index(pixels.projection),
         channels=pixels.channels,
     )

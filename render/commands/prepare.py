@@ -84,8 +84,11 @@ def prepare(options: Namespace) -> Job:
 def _new(options: Namespace) -> Job:
     name = options.method or next(iter(METHODS))
     settings, trainer = parse_pairs(options.set, method_class(name))
-    values, preset, length = plan(name, settings, options.preset, options.steps, options.budget)
-    scene = read_scene(options.scene, "train", options.downscale or 1, options.allow_outside)
+    asked = name, settings, options.preset, options.steps, options.budget
+    plan(*asked)  # what is wrong with it is said before anything is read
+    bounds = options.bounds or "auto"
+    scene = read_scene(options.scene, "train", options.downscale or 1, options.allow_outside, bounds)
+    values, preset, length = plan(*asked, scene.bounds.unbounded)
     out = options.out or Path("runs") / scene.name
     run.check_free(out, overwrite=options.overwrite)
     config = RunConfig(
@@ -94,6 +97,7 @@ def _new(options: Namespace) -> Job:
         scene=scene.header(),
         source=str(Path(options.scene).absolute()),
         downscale=options.downscale or 1,
+        bounds=bounds,
         preset=preset,
         steps=length.steps,
         budget=length.budget,
@@ -118,7 +122,7 @@ def _resumed(options: Namespace) -> Job:
         source = options.scene
         found, _ = run.find(options.out or Path("runs") / given.resolve().name)
     config = _merged(options, found)
-    scene = read_scene(source, "train", config.downscale, options.allow_outside)
+    scene = read_scene(source, "train", config.downscale, options.allow_outside, config.bounds)
     if scene.header() != config.scene:
         raise RunError(f"{source}: is not the scene that {found.path} was trained on; give that one's path")
     length = Length(config.steps, config.budget)
@@ -132,7 +136,7 @@ def _merged(options: Namespace, found: Run) -> RunConfig:
     """The run's configuration with what a resume may change: length, device, backend, checkpoints."""
     config = found.config
     settings, trainer = parse_pairs(options.set, method_class(config.method))
-    fixed = {name: getattr(options, name) for name in ("method", "preset", "seed", "downscale")}
+    fixed = {name: getattr(options, name) for name in ("method", "preset", "seed", "downscale", "bounds")}
     stored = {**asdict(config), **config.settings}
     for name, value in {**fixed, **settings}.items():
         stands = list(stored[name]) if isinstance(stored[name], tuple) else stored[name]
@@ -149,10 +153,12 @@ def _merged(options: Namespace, found: Run) -> RunConfig:
     return replace(config, **trainer)
 
 
-def read_scene(path: str | Path, split: str, downscale: float | int, allow_outside: bool) -> Scene:
+def read_scene(
+    path: str | Path, split: str, downscale: float | int, allow_outside: bool, bounds: str
+) -> Scene:
     """A scene; see `scenes.formats.read` and `check_scene`."""
     check_scene(Path(path))
-    return formats.read(path, split=split, downscale=downscale, allow_outside=allow_outside)
+    return formats.read(path, split, downscale, allow_outside, bounds)
 
 
 def check_scene(path: Path) -> None:

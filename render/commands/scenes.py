@@ -77,7 +77,7 @@ def info(arguments: list[str]) -> int:
     check_scene(Path(options.scene))
     detected = formats.detect(options.scene)
     splits = {
-        split: read_scene(options.scene, split, 1, options.allow_outside)
+        split: read_scene(options.scene, split, 1, options.allow_outside, "auto")
         for split in formats.splits(options.scene)
     }
     first = next(iter(splits.values()))
@@ -93,6 +93,8 @@ def info(arguments: list[str]) -> int:
         return 0
     bounds, orbit = first.bounds, first.orbit
     print(f"{first.name}: {detected.name} ({detected.reason})")
+    if first.placing:
+        print(f"  placing     {first.placing}")
     print(f"  views       {', '.join(f'{count} {split}' for split, count in facts['views'].items())}")
     print(f"  pictures    {facts['width']}x{facts['height']}, {'with' if first.has_alpha else 'no'} alpha")
     print(f"  cameras     {facts['fov']:.1f} degrees vertical field of view")

@@ -36,6 +36,11 @@ def parser() -> Parser:
     parser.add_argument("--seed", type=int, metavar="N", help="seed of all random numbers (default: 0)")
     parser.add_argument("--downscale", type=factor, metavar="N", help="shrink the pictures N times")
     parser.add_argument(
+        "--bounds",
+        metavar="KIND",
+        help="box: nothing is outside of it; unbounded: all that is seen (default: as the capture suggests)",
+    )
+    parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="set a hyper-parameter"
     )
     there = parser.add_mutually_exclusive_group()
@@ -73,6 +78,8 @@ def fit(options: Namespace, arguments: list[str], console: Console) -> tuple[Any
 
     set_threads(options.threads)
     job = prepare(options)
+    if job.scene.placing:
+        console.say(f"bounds: {job.scene.placing}")
     decoding = time.perf_counter()
     with console.progress():
         pixels = job.decode(console.count("decoding pictures"))

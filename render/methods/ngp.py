@@ -2,35 +2,30 @@
 
 One step draws pixels, marches their rays through the occupied cells, looks up density and colour, and
 descends on the Huber loss of the composited colour. On the kernels the whole step is one call;
-`composed_loss` is its definition in readable parts, and what the reference backend runs.
+`ngp_composed.py` is its definition in readable parts, and what the reference backend runs.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from fields.encodings.hash_grid import HashGridSpec
-from fields.kernels.adam import sparse_adam
-from fields.kernels.composite import composite, sum_before
 from fields.kernels.library import isa, resolve_backend
-from fields.kernels.march import march
-from fields.kernels.ngp import AdamArrays, FusedNGP, Limits, StepResult, StepSettings
+from fields.kernels.ngp import AdamArrays, FusedNGP, Limits, StepSettings
 from fields.ngp import NGPField, NGPSpec
-from render.losses import huber
 from render.methods.base import Colour, RayModel, Rendered, check_state
+from render.methods.ngp_composed import composed_step, trace
 from render.samplers.occupancy import OccupancyGrid
 from render.volume import over_background
 from scenes.pixels import PixelSource
-from scenes.random import uniform
 from scenes.rays import Rays
 from scenes.scene import Scene, Vector
 
-RED, GREEN, BLUE, JITTER = 4, 5, 6, 7  # streams of scenes.random; 0 to 3 draw the pixels
 PARAMETERS = ("table", "density_weights", "color_weights")
 RAYS_UNIT = 64
 MOST_RAYS = 2**18
@@ -59,6 +54,9 @@ class NGP:
     last_samples: int = 64_000
     first_march_steps: int = 384  # along the diagonal of the box; doubled half-way
     render_march_steps: int = 1024
+    march_growth: float = 1 / 128  # of the step with the distance, where space has no end; halved half-way
+    render_march_growth: float = 1 / 256
+    near_fade: float = 0.3  # sides of the box: gradients of nearer samples fade (arXiv:2305.02756)
     lowest_transmittance: float = 1e-4
     render_lowest_transmittance: float = 1e-3
     lowest_weight: float = 1e-4
@@ -66,6 +64,7 @@ class NGP:
     background_weight: float = 3.0  # and how much it then counts: specks in empty space are taught away
     random_background: bool = True  # where pictures have alpha
     occupancy_resolution: int = 128
+    occupancy_levels: int = 6  # nested grids where space has no end, each twice as large as the one before
     occupancy_interval: int = 16  # steps between updates
     occupancy_decay: float = 0.9  # of a cell's density, each time it is looked at again
     occupancy_thinnest: float = 0.005  # optical thickness of a step in the thinnest occupied cell
@@ -90,6 +89,9 @@ class NGP:
             "finest_resolution": 768,
         },
     }
+    # Where space has no end, in place of the above: the scene fills half of the grid in each direction, or
+    # less, and space must not be forgotten before it is seen from several sides.
+    UNBOUNDED: ClassVar[dict[str, Any]] = {"density_shift": 0.0, "finest_resolution": 1280}
 
     def build(self, scene: Scene, *, device: torch.device | str = "cpu", backend: str = "auto") -> "NGPModel":
         """A fresh model of the scene's box, drawn from torch's global generator.
@@ -127,6 +129,7 @@ class NGP:
         return math.sqrt(3) / (self.first_march_steps * (1 if schedule < 0.5 else 2))
 
     def limits_at(self, schedule: float) -> Limits:
+        """In a box; `NGPModel.without_end` adds what space without an end needs."""
         return Limits(self.march_step_at(schedule), self.lowest_transmittance, self.lowest_weight)
 
 
@@ -141,11 +144,16 @@ class NGPModel(RayModel):
         self.backend = resolve_backend(backend, device)
         self.precision = resolve_precision(config.precision, self.backend.name)
         minimum, side = cube_around(scene.bounds.minimum, scene.bounds.maximum)
+        self.unbounded, self.near = scene.bounds.unbounded, scene.bounds.near / side
         self.field = NGPField(
-            config.field, minimum, side, backend=self.backend.name, precision=self.precision
+            config.field, minimum, side,
+            contracted=self.unbounded, backend=self.backend.name, precision=self.precision,
         ).to(device)  # fmt: skip
         self.occupancy = OccupancyGrid(
-            config.occupancy_resolution, config.occupancy_decay, config.occupancy_thinnest
+            config.occupancy_resolution,
+            config.occupancy_decay,
+            config.occupancy_thinnest,
+            config.occupancy_levels if self.unbounded else 1,
         ).to(device)
         parameters = (self.field.grid.table, self.field.density_weights, self.field.color_weights)
         self.adam = {name: AdamArrays.of(p.data) for name, p in zip(PARAMETERS, parameters, strict=True)}
@@ -159,7 +167,7 @@ class NGPModel(RayModel):
 
     def step(self, pixels: PixelSource, schedule: float, generator: torch.Generator) -> dict[str, float]:
         """Draw rays, march, evaluate, composite, descend; now and then look again at what is occupied."""
-        config, limits = self.config, self.config.limits_at(schedule)
+        config, limits = self.config, self.limits_at(schedule)
         if self.steps % config.occupancy_interval == 0:
             self.update_occupancy(limits.march_step, generator.initial_seed())
         settings = StepSettings(
@@ -179,7 +187,7 @@ class NGPModel(RayModel):
         if self.fused:
             result = self.fused.train_step(pixels, settings, limits, list(self.adam.values()))
         else:
-            result = self.composed_step(pixels, settings, limits)
+            result = composed_step(self, pixels, settings, limits)
         self.steps += 1
         self.adapt_rays(config.samples_at(schedule), result.evaluated)
         return {
@@ -189,91 +197,16 @@ class NGPModel(RayModel):
             "samples": result.evaluated,
         }
 
-    def composed_step(self, pixels: PixelSource, settings: StepSettings, limits: Limits) -> StepResult:
-        """The step in torch: the gradients of `composed_loss`, then Adam."""
-        loss, squared_error, evaluated, selected = self.composed_loss(pixels, settings, limits)
-        gradients = torch.autograd.grad(loss, [*self.parameters()])
-        for (name, state), gradient in zip(self.adam.items(), gradients, strict=True):
-            decay = 0.0 if name == "table" else settings.weight_decay
-            state.gradient.copy_(gradient + decay * state.value)
-            sparse_adam(
-                state.value, state.first_moment, state.second_moment, state.gradient,
-                self.config.features if name == "table" else 1,
-                learning_rate=settings.learning_rate, beta1=settings.beta1, beta2=settings.beta2,
-                epsilon=settings.epsilon, step=settings.step + 1,
-            )  # fmt: skip
-        return StepResult(loss.item(), squared_error, evaluated, selected, {})
+    def limits_at(self, schedule: float) -> Limits:
+        """Of a training step."""
+        growth = self.config.march_growth / (1 if schedule < 0.5 else 2)
+        return self.without_end(self.config.limits_at(schedule), growth, self.config.near_fade)
 
-    def composed_loss(
-        self, pixels: PixelSource, settings: StepSettings, limits: Limits
-    ) -> tuple[Float[Tensor, ""], float, int, int]:
-        """Huber loss of the composited rays of one step; mean squared error, samples looked at and kept.
-
-        Rays are marched to their end, then cut: samples behind too little transmittance are dropped, those
-        of too little weight keep their density but have neither colour nor gradient.
-        """
-        batch = pixels.draw(settings.rays, settings.seed, settings.step, settings.background_share)
-        index = torch.arange(settings.rays, device=self.device)
-        random = {s: uniform(settings.seed, settings.step, s, index) for s in (RED, GREEN, BLUE, JITTER)}
-        if settings.background is None:
-            behind = torch.stack([random[channel] for channel in (RED, GREEN, BLUE)], dim=-1)
-        else:
-            behind = torch.tensor(settings.background, device=self.device).expand(settings.rays, 3)
-        target = over_background(batch.rgba[:, :3] * batch.rgba[:, 3:], batch.rgba[:, 3], behind)
-        rgb, opacity, _, (evaluated, selected) = self.trace(batch.rays, limits, random[JITTER])
-        pixel = over_background(rgb, opacity, behind)
-        seen = pixels.draws_foreground(settings.rays, settings.seed, settings.step, settings.background_share)
-        weight = torch.where(seen, 1.0, settings.background_weight)[:, None]
-        loss = huber(pixel, target, settings.huber_delta, weight)
-        return loss, (pixel.detach() - target).square().mean().item(), evaluated, selected
-
-    def trace(
-        self, rays: Rays, limits: Limits, jitter: Float[Tensor, " rays"]
-    ) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, " rays"], Float[Tensor, " rays"], tuple[int, int]]:
-        """rgb, opacity, sum of weight x distance; (samples looked at, samples kept)."""
-        field, side = self.field, self.field.box_side
-        origins = (rays.origins - field.box_minimum) / side
-        marched = march(
-            origins, rays.directions, jitter, self.occupancy.bits, limits.march_step, self.backend.name
-        )
-        ray = torch.arange(len(jitter), device=self.device).repeat_interleave(marched.ray_start.diff())
-        distance = marched.distances * side
-        points = rays.origins[ray] + distance[:, None] * rays.directions[ray]
-        if limits.cut_nothing:
-            density, seen = torch.zeros_like(distance), torch.ones_like(distance, dtype=torch.bool)
-            kept = torch.arange(len(ray), device=self.device)
-        else:
-            place = torch.arange(len(ray), device=self.device) - marched.ray_start[ray]
-            density, seen, kept = self.cut(points, place, limits)
-        found = field(points[kept], rays.directions[ray[kept]])
-        density = density.index_put((kept,), found.density)
-        rgb = torch.zeros_like(points).index_put((kept,), found.rgb)
-        counts = torch.zeros_like(marched.ray_start[1:]).index_add(0, ray[seen], torch.ones_like(ray[seen]))
-        ray_start = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
-        values = torch.cat((rgb, distance[:, None]), dim=-1)[seen]
-        delta = torch.full_like(distance[seen], limits.march_step * side)
-        composited = composite(density[seen], values, delta, ray_start, self.backend.name)
-        return (
-            composited.values[:, :3],
-            composited.opacity,
-            composited.values[:, 3],
-            (int(seen.sum()), len(kept)),
-        )
-
-    @torch.no_grad()
-    def cut(
-        self, points: Float[Tensor, "n 3"], place: Int64[Tensor, " n"], limits: Limits
-    ) -> tuple[Float[Tensor, " n"], Bool[Tensor, " n"], Int64[Tensor, " k"]]:
-        """Density of every sample, which are seen, and the numbers of those that weigh enough.
-
-        place: of each sample on its ray, 0, 1, ...
-        """
-        density = self.field.density(points)
-        thickness = density * limits.march_step * self.field.box_side
-        before = torch.exp(-sum_before(thickness, place))
-        seen = before >= limits.lowest_transmittance
-        heavy = before * -torch.expm1(-thickness) > limits.lowest_weight
-        return density, seen, (seen & heavy).nonzero().flatten()
+    def without_end(self, limits: Limits, growth: float, fade: float = 0.0) -> Limits:
+        """What the limits become where space has no end: steps grow, and rays begin a little way off."""
+        if not self.unbounded:
+            return limits
+        return replace(limits, march_growth=growth, march_near=self.near, fade=fade)
 
     def adapt_rays(self, wanted_samples: int, evaluated: int) -> None:
         """As many rays next time as should meet `wanted_samples`, at most twice or half as many as now."""
@@ -297,10 +230,12 @@ class NGPModel(RayModel):
             )
             grid.updates += 1
         else:
-            density = self.field.density
-            grid.update(
-                lambda unit: density(unit * side + corner) * side, march_step, seed=seed, step=self.steps
-            )
+
+            def density_at(unit: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+                reach = (2 * unit - 1).abs().amax(dim=-1).clamp(min=1) if self.unbounded else 1.0
+                return self.field.density(unit * side + corner) * side * reach
+
+            grid.update(density_at, march_step, seed=seed, step=self.steps)
 
     @torch.no_grad()
     def render_rays(self, rays: Rays, outputs: Sequence[str], background: Colour | None = None) -> Rendered:
@@ -308,12 +243,13 @@ class NGPModel(RayModel):
         config = self.config
         step = math.sqrt(3) / config.render_march_steps
         limits = Limits(step, config.render_lowest_transmittance, config.lowest_weight)
+        limits = self.without_end(limits, config.render_march_growth)
         if self.fused:
             origins, directions = rays.origins.contiguous(), rays.directions.contiguous()
             rgb, opacity, weighted = self.fused.render(origins, directions, limits)
         else:
             middle = torch.full((len(rays),), 0.5, device=self.device)
-            rgb, opacity, weighted, _ = self.trace(rays, limits, middle)
+            rgb, opacity, weighted, _ = trace(self, rays, limits, middle)
         found = {
             "rgb": over_background(rgb, opacity, self.background_colour(background)),
             "opacity": opacity,

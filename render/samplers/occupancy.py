@@ -6,7 +6,8 @@ was found. Every choice is a function of (seed, step) through `scenes.random`, s
 implementation can make the same ones.
 
 Cells are numbered x fastest, (z * R + y) * R + x. In `bits`, word (z/4, y/4, x/4) holds a block of
-4x4x4 cells; cell (x, y, z) is its bit x%4 + 4 (y%4) + 16 (z%4).
+4x4x4 cells; cell (x, y, z) is its bit x%4 + 4 (y%4) + 16 (z%4). Where space has no end there are several
+nested grids, each twice as large as the one before (`fields/kernels/occupancy.py`), stacked along z.
 """
 
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from fields.kernels.occupancy import occupancy_bits_reference, unpack_bits
 from scenes.random import uniform
 
 PICK, JITTER_X, JITTER_Y, JITTER_Z = 16, 17, 18, 19  # streams of scenes.random
@@ -24,7 +26,7 @@ CHUNK = 2**18  # points given to the field at once
 
 
 class OccupancyGrid(nn.Module):
-    """Density (R, R, R) [z, y, x] in 1 / side of the cube, and the bits that say where to march.
+    """Density (L R, R, R) [z, y, x] in 1 / side of the cube, and the bits that say where to march.
 
     A visited cell becomes max(decay * old, new); the others keep their value. A cell is occupied
     where its density exceeds min(mean density, `thinnest` / marching step): an optical thickness of
@@ -32,17 +34,20 @@ class OccupancyGrid(nn.Module):
     cell is occupied, since nothing has been ruled out.
     """
 
-    density: Float[Tensor, "r r r"]
-    bits: Int64[Tensor, "b b b"]
+    density: Float[Tensor, "z r r"]
+    bits: Int64[Tensor, "v b b"]
     updates: Int64[Tensor, ""]
 
-    def __init__(self, resolution: int = 128, decay: float = 0.95, thinnest: float = 0.01) -> None:
+    def __init__(
+        self, resolution: int = 128, decay: float = 0.95, thinnest: float = 0.01, levels: int = 1
+    ) -> None:
         super().__init__()
         if resolution % 4 or resolution <= 0:
             raise ValueError(f"resolution must be a multiple of 4, got {resolution}")
-        self.resolution, self.decay, self.thinnest = resolution, decay, thinnest
-        self.register_buffer("density", torch.zeros(resolution, resolution, resolution))
-        self.register_buffer("bits", torch.full((resolution // 4,) * 3, -1, dtype=torch.int64))
+        self.resolution, self.decay, self.thinnest, self.levels = resolution, decay, thinnest, levels
+        self.register_buffer("density", torch.zeros(levels * resolution, resolution, resolution))
+        words = resolution // 4
+        self.register_buffer("bits", torch.full((levels * words, words, words), -1, dtype=torch.int64))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
@@ -51,7 +56,8 @@ class OccupancyGrid(nn.Module):
     ) -> None:
         """Look at some cells again and decide anew which are occupied.
 
-        density_at: (n, 3) points of the unit cube -> (n,) density, 1 / side of the cube.
+        density_at: (n, 3) points in the unit cube's frame -> (n,) density, 1 / side of the cube (where space
+            has no end, times how far out it is, in half sides).
         march_step: length of a marching step, sides of the cube.
         seed, step: of the training; they choose the cells and the points in them.
         """
@@ -62,7 +68,7 @@ class OccupancyGrid(nn.Module):
         # A cell that is visited twice decays once and keeps the larger find.
         newest = torch.zeros_like(flat).scatter_reduce(0, cells, found.to(flat.dtype), "amax")
         flat[cells] = torch.maximum(self.decay * flat[cells], newest[cells])
-        self.bits.copy_(pack_bits(self.density > self.threshold(march_step)))
+        self.bits.copy_(occupancy_bits_reference(self.density, self.threshold(march_step)))
         self.updates += 1
 
     def threshold(self, march_step: float) -> float:
@@ -81,7 +87,7 @@ class OccupancyGrid(nn.Module):
         further at each update, so that all cells have their turn; and as many draws, with
         replacement, from the occupied cells: the floor(u * count)-th, u from stream PICK.
         """
-        cells, device = self.resolution**3, self.density.device
+        cells, device = self.density.numel(), self.density.device
         updates = int(self.updates)
         if updates == 0:
             return torch.arange(cells, device=device)
@@ -95,29 +101,16 @@ class OccupancyGrid(nn.Module):
         return torch.cat((in_turn, drawn))
 
     def points_in(self, cells: Int64[Tensor, "n"], seed: int, step: int) -> Float[Tensor, "n 3"]:
-        """A point of the unit cube in each cell, uniform; the i-th visit takes index i of its streams."""
+        """A point in each cell, uniform, in the unit cube's frame; visit i takes index i of its streams."""
         r = self.resolution
-        corner = torch.stack((cells % r, cells // r % r, cells // (r * r)), dim=-1)
+        corner = torch.stack((cells % r, cells // r % r, cells // (r * r) % r), dim=-1)
         visit = torch.arange(len(cells), device=cells.device)
         inside = [uniform(seed, step, stream, visit) for stream in (JITTER_X, JITTER_Y, JITTER_Z)]
-        return (corner + torch.stack(inside, dim=-1)) / r
+        points = (corner + torch.stack(inside, dim=-1)) / r
+        if self.levels == 1:
+            return points
+        return (points - 0.5) * 2.0 ** (cells // r**3)[:, None] + 0.5
 
-    def occupied(self) -> Bool[Tensor, "r r r"]:
+    def occupied(self) -> Bool[Tensor, "z r r"]:
         """The bits as one truth value a cell, [z, y, x]."""
         return unpack_bits(self.bits)
-
-
-def pack_bits(occupied: Bool[Tensor, "r r r"]) -> Int64[Tensor, "b b b"]:
-    """One 64-bit word for each block of 4x4x4 cells, in the order of the module's head."""
-    blocks = len(occupied) // 4
-    cells = occupied.view(blocks, 4, blocks, 4, blocks, 4).permute(0, 2, 4, 1, 3, 5)
-    place = torch.arange(64, device=occupied.device)
-    return (cells.reshape(blocks, blocks, blocks, 64).long() << place).sum(dim=-1)
-
-
-def unpack_bits(bits: Int64[Tensor, "b b b"]) -> Bool[Tensor, "r r r"]:
-    """What `pack_bits` packed."""
-    blocks = len(bits)
-    place = torch.arange(64, device=bits.device)
-    cells = (bits[..., None] >> place & 1).bool().view(blocks, blocks, blocks, 4, 4, 4)
-    return cells.permute(0, 3, 1, 4, 2, 5).reshape(4 * blocks, 4 * blocks, 4 * blocks)

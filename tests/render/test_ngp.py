@@ -10,6 +10,7 @@ from fields.kernels.adam import sparse_adam
 from fields.kernels.library import library
 from fields.kernels.ngp import Limits, StepSettings
 from render.methods.ngp import BFLOAT16_SETS, NGP, PARAMETERS, cube_around
+from render.methods.ngp_composed import composed_loss
 from scenes.generate import analytic
 from scenes.pixels import PixelSource
 from tests.fields.kernels.equality import assert_same
@@ -72,7 +73,7 @@ def test_the_fused_step_has_the_loss_and_gradients_of_the_composed_one(
     composed.load_state(fused.state())
     settings, limits = settings_for(fused), Limits(math.sqrt(3) / 256)
     result = fused.fused.train_step(pixels, settings, limits, list(fused.adam.values()), gradients_only=True)
-    loss, squared_error, _, selected = composed.composed_loss(pixels, settings, limits)
+    loss, squared_error, _, selected = composed_loss(composed, pixels, settings, limits)
     tolerance = GRADIENT_TOLERANCE[precision]
     assert result.loss == pytest.approx(loss.item(), rel=tolerance)
     assert result.squared_error == pytest.approx(squared_error, rel=tolerance)

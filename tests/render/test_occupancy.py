@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from render.samplers.occupancy import OccupancyGrid, pack_bits, unpack_bits
+from fields.kernels.occupancy import pack_bits, unpack_bits
+from render.samplers.occupancy import OccupancyGrid
 
 STEP = 3**0.5 / 512
 

@@ -7,7 +7,7 @@
 #pragma once
 #include <stdint.h>
 
-#define NR_ABI_VERSION 2
+#define NR_ABI_VERSION 3
 #if defined(__GNUC__)
 #define NR_API extern "C" __attribute__((visibility("default")))
 #else
@@ -72,26 +72,30 @@ NR_API int nr_composite_backward(const float *density, const float *values, cons
                                  float *grad_density, float *grad_values, int threads);
 
 /* Samples at t_near + (i + jitter) * step inside the unit cube whose occupancy bit is set.
- * bits: (R/4)^3 words of 4x4x4 cells, x fastest both in words and in a word. Called with
- * t = NULL it only fills ray_start (rays + 1); called again with that ray_start it writes t. */
+ * bits: levels times (R/4)^3 words of 4x4x4 cells, x fastest both in words and in a word: nested cubes, each
+ * twice as large as the one before. With several, or with growth or near above 0, samples stand
+ * max(step, growth t) apart (fields/kernels/march.py). Called with t = NULL it only fills ray_start (rays + 1);
+ * called again with that ray_start it writes t. */
 NR_API int nr_march(const float *origins, const float *directions, const float *jitter, int64_t rays,
-                    const uint64_t *bits, int32_t resolution, float step, int64_t *ray_start, float *t,
-                    int threads);
+                    const uint64_t *bits, int32_t resolution, int32_t levels, float step, float growth, float near,
+                    int64_t *ray_start, float *t, int threads);
 
 /* Adam over the entries that have a gradient; the gradient is zeroed. step counts from 1. */
 NR_API int nr_sparse_adam(float *value, float *first_moment, float *second_moment, float *gradient,
                           int64_t entries, int32_t features, float learning_rate, float beta1, float beta2,
                           float epsilon, int64_t step, int threads);
 
-/* density (R, R, R), x fastest; a bit is set where density > threshold. */
-NR_API int nr_occupancy_bits(const float *density, int32_t resolution, float threshold, uint64_t *bits,
+/* density (levels R, R, R), x fastest; a bit is set where density > threshold, or a bit of the next finer grid is. */
+NR_API int nr_occupancy_bits(const float *density, int32_t resolution, int32_t levels, float threshold, uint64_t *bits,
                              int threads);
 
 /* ---- the instant-ngp field as a whole: hash grid -> density network -> colour network ---- */
 
 /* The box [box_minimum, box_minimum + box_side]^3 of the model frame is the unit cube of the grid.
  * density = exp(min(raw - density_shift, 15)) / box_side per model unit; colour input = [16 density outputs, 16
- * spherical harmonics]; colour = sigmoid. With bfloat16 the networks compute in bfloat16 and the grid is
+ * spherical harmonics]; colour = sigmoid. With levels above 1 there is no end to space: the box is the inner half
+ * of the grid's cube, all beyond is contracted into the outer half (fields/contraction.py), and density is
+ * divided by how far out a point is, in half sides of the box, too. With bfloat16 the networks compute in bfloat16 and the grid is
  * read from table_half (IEEE half copy of table, which the training step keeps up to date). */
 typedef struct {
   nr_grid grid;
@@ -100,10 +104,12 @@ typedef struct {
   float *density_weights, *color_weights;
   int32_t density_width, density_hidden_layers, color_width, color_hidden_layers;
   const uint64_t *bits; /* occupancy, as in nr_march */
-  int32_t resolution;
+  int32_t resolution, levels;
   int32_t bfloat16;
   float box_minimum[3], box_side, density_shift;
 } nr_ngp;
+
+enum nr_projection { NR_PERSPECTIVE, NR_FISHEYE, NR_EQUIRECTANGULAR };
 
 /* Training pixels (scenes/pixels.py). rgb or rgba bytes, straight alpha; blocks (n, 3): image, row and
  * column of an 8x8 block, the foreground blocks first. */
@@ -116,6 +122,9 @@ typedef struct {
   const int32_t *blocks;
   int64_t foreground_blocks, background_blocks;
   double foreground_rate; /* chance that a draw takes a foreground block */
+  const uint64_t *seen;      /* of each block: the pixels that may be drawn, bit 8 row + column; NULL: all */
+  const float *distortion;   /* images, 8: coefficients of scenes/lenses.py; NULL: all zero */
+  int32_t projection;        /* nr_projection */
   int32_t channels;
 } nr_pixels;
 
@@ -129,7 +138,9 @@ typedef struct {
   uint64_t seed;
   int64_t step; /* 0, 1, ...: random numbers; Adam counts from 1 */
   int64_t rays;
-  float march_step, lowest_transmittance, lowest_weight; /* march_step in box sides */
+  float march_step, march_growth, march_near; /* in box sides: see nr_march */
+  float lowest_transmittance, lowest_weight;
+  float fade; /* gradients of samples nearer than this are scaled by (t / fade)^2; box sides, 0: none */
   float huber_delta, background_weight; /* the weight of a ray that was drawn from a background block */
   int32_t random_background;
   float background[3];
@@ -157,16 +168,17 @@ NR_API int nr_ngp_train_step(const nr_ngp *field, const nr_pixels *pixels, nr_ng
 /* origins, directions (rays, 3) in the model frame, directions unit; rgb without background (rays, 3),
  * opacity (rays), distance (rays): sum of weight * distance. evaluated, selected: sample counts. */
 NR_API int nr_ngp_render(const nr_ngp *field, const float *origins, const float *directions, int64_t rays,
-                         float march_step, float lowest_transmittance, float lowest_weight, float *rgb,
+                         float march_step, float march_growth, float march_near, float lowest_transmittance, float lowest_weight, float *rgb,
                          float *opacity, float *distance, int64_t *evaluated, int64_t *selected, void *workspace,
                          int threads);
 
-/* density (n) per model unit at points (n, 3) of the model frame, 0 outside the box. */
+/* density (n) per model unit at points (n, 3) of the model frame; 0 outside the box if there is one level. */
 NR_API int nr_ngp_density(const nr_ngp *field, const float *points, int64_t n, float *density, void *workspace,
                           int threads);
 
 /* Looks at some cells of the occupancy grid again (render/samplers/occupancy.py defines which) and sets
- * the bits anew. density (R, R, R), x fastest, 1 / box side; bits are field->bits, written here. */
+ * the bits anew. density (levels R, R, R), x fastest, 1 / box side (and not divided by how far out it is); bits are
+ * field->bits, written here. */
 typedef struct {
   float *density;
   uint64_t *bits;

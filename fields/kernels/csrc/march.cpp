@@ -5,16 +5,18 @@
 #include "pool.h"
 
 int nr_march(const float *origins, const float *directions, const float *jitter, int64_t rays, const uint64_t *bits,
-             int32_t resolution, float step, int64_t *ray_start, float *t, int threads) try {
+             int32_t resolution, int32_t levels, float step, float growth, float near, int64_t *ray_start, float *t,
+             int threads) try {
   using namespace nr;
-  if (resolution < 4 || resolution > 256 || resolution % 4 || !(step > 1e-5f)) return NR_BAD_ARGUMENT;
-  const Occupancy grid(bits, resolution);
+  const Spacing spacing{step, growth, near};
+  if (!valid_grid(resolution, levels) || !valid(spacing)) return NR_BAD_ARGUMENT;
+  const Occupancy grid(bits, resolution, levels);
   parallel_blocks(rays, MarchingRays::kCapacity, threads, [&](int64_t begin, int64_t end, int) {
     MarchingRays marching;
     int list[MarchingRays::kCapacity];
     int64_t count[MarchingRays::kCapacity] = {};
     for (int64_t r = begin; r < end; r++) {
-      marching.start((int)(r - begin), origins + r * 3, directions + r * 3, jitter[r], resolution);
+      marching.start((int)(r - begin), origins + r * 3, directions + r * 3, jitter[r], grid, spacing);
       list[r - begin] = (int)(r - begin);
     }
     auto emit = [&](int ray, float distance) {
@@ -22,7 +24,7 @@ int nr_march(const float *origins, const float *directions, const float *jitter,
       count[ray]++;
       return true;
     };
-    marching.advance(grid, step, list, (int)(end - begin), emit, [](int) {});
+    marching.advance(grid, spacing, list, (int)(end - begin), emit, [](int) {});
     for (int64_t r = begin; r < end && !t; r++) ray_start[r + 1] = count[r - begin];
   });
   if (!t) {

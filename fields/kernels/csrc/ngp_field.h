@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "hash_grid.h"
+#include "march.h"
 #include "network.h"
 #include "spherical_harmonics.h"
 
@@ -134,7 +135,26 @@ inline bool valid(const nr_ngp &f) {
   auto fits = [](int width, int layers) { return width >= 16 && width <= 128 && width % 16 == 0 && layers >= 1 && layers <= 8; };
   return valid(f.grid) && f.grid.features >= 2 && f.grid.levels * f.grid.features <= 64 && f.box_side > 0 &&
          fits(f.density_width, f.density_hidden_layers) && fits(f.color_width, f.color_hidden_layers) &&
-         f.resolution >= 4 && f.resolution <= 256 && f.resolution % 4 == 0;
+         valid_grid(f.resolution, f.levels);
+}
+
+/* A point of the unit cube's frame to where the hash grid has it, where space has no end; answers how far out it is, in
+ * half sides of the cube, at least 1. */
+inline vfloat contract(vfloat &x, vfloat &y, vfloat &z) {
+  x = 2.0f * x - 1.0f, y = 2.0f * y - 1.0f, z = 2.0f * z - 1.0f;
+  const vfloat reach = vmax(vmax(splat(1.0f), vmax(x, -x)), vmax(vmax(y, -y), vmax(z, -z)));
+  const vfloat scale = 0.25f * (2.0f - 1.0f / reach) / reach;
+  x = x * scale + 0.5f, y = y * scale + 0.5f, z = z * scale + 0.5f;
+  return reach;
+}
+/* Columns [0, columns) of a chunk; `reach`, if given, takes how far out they are. */
+inline void contract_columns(float *x, float *y, float *z, int columns, float *reach) {
+  for (int s = 0; s < columns; s += kLanes) {
+    vfloat a = loadf(x + s), b = loadf(y + s), c = loadf(z + s);
+    const vfloat r = contract(a, b, c);
+    storef(x + s, a), storef(y + s, b), storef(z + s, c);
+    if (reach) storef(reach + s, r);
+  }
 }
 
 /* float32 rows of a chunk into panel rows. */

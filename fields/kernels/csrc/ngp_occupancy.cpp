@@ -10,11 +10,11 @@ namespace {
 
 enum VisitStream { kPick = 16, kJitterX = 17 }; /* kJitterX + axis */
 
-/* Numbers of the occupied cells, ascending. */
-void occupied_cells(const uint64_t *bits, int64_t r, std::vector<int64_t> &cells) {
+/* Numbers of the occupied cells, ascending; nested grids lie one after the other along z. */
+void occupied_cells(const uint64_t *bits, int64_t r, int64_t levels, std::vector<int64_t> &cells) {
   cells.clear();
   const int64_t blocks = r / 4;
-  for (int64_t z = 0; z < r; z++)
+  for (int64_t z = 0; z < r * levels; z++)
     for (int64_t y = 0; y < r; y++)
       for (int64_t block = 0; block < blocks; block++) {
         const uint64_t word = bits[block + blocks * (y / 4 + blocks * (z / 4))];
@@ -24,12 +24,13 @@ void occupied_cells(const uint64_t *bits, int64_t r, std::vector<int64_t> &cells
       }
 }
 
-void cells_to_visit(const nr_occupancy_update &u, int64_t r, OccupancyVisits &out) {
+void cells_to_visit(const nr_occupancy_update &u, int64_t r, int64_t levels, OccupancyVisits &out) {
+  const int64_t cells = r * r * r * levels;
   const int64_t stride = u.updates == 0 ? 1 : u.stride;
   out.cells.clear();
-  for (int64_t cell = u.updates == 0 ? 0 : u.updates % stride; cell < r * r * r; cell += stride) out.cells.push_back(cell);
+  for (int64_t cell = u.updates == 0 ? 0 : u.updates % stride; cell < cells; cell += stride) out.cells.push_back(cell);
   if (u.updates == 0) return;
-  occupied_cells(u.bits, r, out.candidates);
+  occupied_cells(u.bits, r, levels, out.candidates);
   const uint64_t key = random_key(u.seed, (uint64_t)u.step, kPick);
   const int64_t in_turn = (int64_t)out.cells.size();
   const double candidates = (double)out.candidates.size();
@@ -57,8 +58,8 @@ void take_finds(const nr_occupancy_update &u, int64_t cells, const std::vector<i
 template <class Mode>
 int update(const nr_ngp &field, const nr_occupancy_update &u, Workspace &workspace, int threads) {
   const NgpNetworks<Mode> networks(field);
-  const int64_t r = field.resolution;
-  cells_to_visit(u, r, workspace.visits);
+  const int64_t r = field.resolution, levels = field.levels;
+  cells_to_visit(u, r, levels, workspace.visits);
   const std::vector<int64_t> &visits = workspace.visits.cells;
   std::vector<float> &found = workspace.visits.found;
   found.resize(visits.size());
@@ -70,26 +71,31 @@ int update(const nr_ngp &field, const nr_occupancy_update &u, Workspace &workspa
     alignas(64) float p[3][kChunk], value[kChunk];
     const int count = (int)(end - begin), columns = round_up(count, 32);
     for (int s = 0; s < columns; s++) {
-      const int64_t cell = visits[begin + (s < count ? s : 0)], corner[3] = {cell % r, cell / r % r, cell / (r * r)};
-      for (int a = 0; a < 3; a++) p[a][s] = ((float)corner[a] + uniform(key[a], (uint64_t)(begin + s))) / (float)r;
+      const int64_t cell = visits[begin + (s < count ? s : 0)], level = cell / (r * r * r);
+      const int64_t corner[3] = {cell % r, cell / r % r, cell / (r * r) % r};
+      for (int a = 0; a < 3; a++) {
+        p[a][s] = ((float)corner[a] + uniform(key[a], (uint64_t)(begin + s))) / (float)r;
+        if (level > 0) p[a][s] = std::ldexp(p[a][s] - 0.5f, (int)level) + 0.5f;
+      }
     }
+    if (levels > 1) contract_columns(p[0], p[1], p[2], columns, nullptr);
     tracers[worker]->density(field, networks, p[0], p[1], p[2], columns);
     for (int s = 0; s < columns; s += kLanes)
       storef(value + s, density_activation(loadf(tracers[worker]->outputs.data() + s), field.density_shift));
     std::copy(value, value + count, found.begin() + begin);
   });
-  take_finds(u, r * r * r, visits, found, threads);
-  std::vector<double> sums(r);
-  parallel(r, threads, [&](int64_t z, int) {
+  take_finds(u, r * r * r * levels, visits, found, threads);
+  std::vector<double> sums(r * levels);
+  parallel(r * levels, threads, [&](int64_t z, int) {
     double sum = 0;
     for (int64_t i = z * r * r; i < (z + 1) * r * r; i++) sum += u.density[i];
     sums[z] = sum;
   });
   double mean = 0;
   for (double sum : sums) mean += sum;
-  mean /= (double)(r * r * r);
+  mean /= (double)(r * r * r * levels);
   const double threshold = std::min(mean, (double)u.thinnest / (double)u.march_step);
-  return nr_occupancy_bits(u.density, (int32_t)r, (float)threshold, u.bits, threads);
+  return nr_occupancy_bits(u.density, field.resolution, field.levels, (float)threshold, u.bits, threads);
 }
 
 } // namespace

@@ -18,7 +18,7 @@ void render_block(const nr_ngp &field, const NgpNetworks<Mode> &networks, const 
   for (int r = 0; r < rays; r++) {
     float origin[3];
     for (int a = 0; a < 3; a++) origin[a] = (origins[r * 3 + a] - field.box_minimum[a]) / field.box_side;
-    tracer.start_ray(r, origin, directions + r * 3, 0.5f, field.resolution);
+    tracer.start_ray(r, origin, directions + r * 3, 0.5f, grid, limits.spacing);
     for (int k = 0; k < 3; k++) out.rgb[r * 3 + k] = 0;
   }
   tracer.trace(field, networks, grid, rays, limits, kept);
@@ -40,7 +40,7 @@ template <class Mode>
 int render(const nr_ngp &field, const float *origins, const float *directions, int64_t rays, const TraceLimits &limits,
            Picture out, int64_t *evaluated, int64_t *selected, Workspace &workspace, int threads) {
   const NgpNetworks<Mode> networks(field);
-  const Occupancy grid(field.bits, field.resolution);
+  const Occupancy grid(field.bits, field.resolution, field.levels);
   auto &tracers = workspace.tracers<Mode>(threads, false);
   std::vector<Shelf<KeptChunk<Mode>>> kept(threads);
   parallel_blocks(rays, kBlockRays, threads, [&](int64_t begin, int64_t end, int worker) {
@@ -58,22 +58,24 @@ int density(const nr_ngp &field, const float *points, int64_t n, float *out, Wor
   auto &tracers = workspace.tracers<Mode>(threads, false);
   parallel_blocks(n, kChunk, threads, [&](int64_t begin, int64_t end, int worker) {
     configure_tiles();
-    alignas(64) float p[3][kChunk];
+    alignas(64) float p[3][kChunk], reach[kChunk];
     bool inside[kChunk];
     const int count = (int)(end - begin), columns = round_up(count, 32);
     for (int s = 0; s < columns; s++) {
       inside[s] = s < count;
+      reach[s] = 1;
       for (int a = 0; a < 3; a++) {
         p[a][s] = s < count ? (points[(begin + s) * 3 + a] - field.box_minimum[a]) / field.box_side : 0.5f;
-        if (!(p[a][s] >= 0 && p[a][s] <= 1)) inside[s] = false;
+        if (field.levels == 1 && !(p[a][s] >= 0 && p[a][s] <= 1)) inside[s] = false;
       }
     }
+    if (field.levels > 1) contract_columns(p[0], p[1], p[2], columns, reach);
     auto &tracer = *tracers[worker];
     tracer.density(field, networks, p[0], p[1], p[2], columns);
     alignas(64) float value[kChunk];
     for (int s = 0; s < columns; s += kLanes)
       storef(value + s, density_activation(loadf(tracer.outputs.data() + s), field.density_shift));
-    for (int s = 0; s < count; s++) out[begin + s] = inside[s] ? value[s] / field.box_side : 0.0f;
+    for (int s = 0; s < count; s++) out[begin + s] = inside[s] ? value[s] / (field.box_side * reach[s]) : 0.0f;
   });
   return NR_OK;
 }
@@ -91,13 +93,14 @@ const char *nr_ngp_stage_name(int stage) {
 }
 
 int nr_ngp_render(const nr_ngp *field, const float *origins, const float *directions, int64_t rays, float march_step,
-                  float lowest_transmittance, float lowest_weight, float *rgb, float *opacity, float *distance,
-                  int64_t *evaluated, int64_t *selected, void *workspace, int threads) try {
-  if (!nr::valid(*field)) return NR_BAD_ARGUMENT;
+                  float march_growth, float march_near, float lowest_transmittance, float lowest_weight, float *rgb,
+                  float *opacity, float *distance, int64_t *evaluated, int64_t *selected, void *workspace,
+                  int threads) try {
+  const nr::TraceLimits limits{{march_step, march_growth, march_near}, lowest_transmittance, lowest_weight};
+  if (!nr::valid(*field) || !nr::valid(limits.spacing)) return NR_BAD_ARGUMENT;
   return nr::dispatch(*field, [&](auto mode) {
-    return nr::render<decltype(mode)>(
-        *field, origins, directions, rays, {march_step, lowest_transmittance, lowest_weight}, {rgb, opacity, distance},
-        evaluated, selected, *(nr::Workspace *)workspace, threads);
+    return nr::render<decltype(mode)>(*field, origins, directions, rays, limits, {rgb, opacity, distance}, evaluated,
+                                      selected, *(nr::Workspace *)workspace, threads);
   });
 } catch (const std::bad_alloc &) {
   return NR_OUT_OF_MEMORY;

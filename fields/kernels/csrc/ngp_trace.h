@@ -31,6 +31,7 @@ template <class Mode> struct BlockChunk {
   typedef typename Mode::P::word word;
   alignas(64) int32_t ray[kChunk];
   alignas(64) float weight[kChunk], after[kChunk], raw[kChunk]; /* after: transmittance behind it */
+  alignas(64) float length[kChunk], t[kChunk]; /* of the interval, times local scale; both where space has no end */
   alignas(64) float rgb[kColorRows * kChunk];
   Buffer<word> input, hidden; /* of the colour network */
 };
@@ -53,7 +54,8 @@ private:
 };
 
 struct TraceLimits {
-  float step, lowest_transmittance, lowest_weight;
+  Spacing spacing;
+  float lowest_transmittance, lowest_weight;
 };
 
 template <class Mode> class BlockTracer {
@@ -70,8 +72,9 @@ public:
   Buffer<word> panel, hidden, gradient_panel;
   Buffer<float> outputs;
 
-  void start_ray(int ray, const float *origin, const float *direction, float jitter, int resolution) {
-    marching_.start(ray, origin, direction, jitter, resolution);
+  void start_ray(int ray, const float *origin, const float *direction, float jitter, const Occupancy &grid,
+                 const Spacing &spacing) {
+    marching_.start(ray, origin, direction, jitter, grid, spacing);
     for (int a = 0; a < 3; a++) origin_[a][ray] = origin[a], direction_[a][ray] = direction[a];
     transmittance[ray] = 1;
     weighted_distance[ray] = 0;
@@ -94,9 +97,9 @@ public:
     for (int r = 0; r < rays; r++) live[lives++] = r;
     while (lives > 0) {
       watch.start();
-      const int n = march_round(grid, live, lives, samples_in_round(lives), limits.step);
+      const int n = march_round(grid, live, lives, samples_in_round(lives), limits.spacing);
       watch.lap(kMarch);
-      evaluate_round(field, networks, n, limits, kept);
+      evaluate_round(field, networks, grid.nested(), n, limits, kept);
       int still = 0;
       for (int i = 0; i < lives; i++)
         if (inside_[live[i]] && transmittance[live[i]] >= limits.lowest_transmittance) live[still++] = live[i];
@@ -129,17 +132,18 @@ private:
   float origin_[3][kBlockRays], direction_[3][kBlockRays];
   bool inside_[kBlockRays];
   alignas(64) float sample_[3][kBlockRays * kRoundSamples + kChunk];
-  float sample_t_[kBlockRays * kRoundSamples];
+  alignas(64) float sample_t_[kBlockRays * kRoundSamples + kLanes];
+  alignas(64) float sample_length_[kBlockRays * kRoundSamples + kChunk]; /* set where space has no end */
   int32_t sample_ray_[kBlockRays * kRoundSamples + kLanes]; /* lanes are loaded whole */
   Buffer<word> output_words_;
 
   /* At most `most` further samples of each live ray, ray after ray. */
-  int march_round(const Occupancy &grid, const int *live, int lives, int most, float step) {
+  int march_round(const Occupancy &grid, const int *live, int lives, int most, const Spacing &spacing) {
     float t[kBlockRays][kRoundSamples];
     int got[kBlockRays] = {};
     for (int i = 0; i < lives; i++) inside_[live[i]] = true;
     marching_.advance(
-        grid, step, live, lives,
+        grid, spacing, live, lives,
         [&](int ray, float distance) {
           t[ray][got[ray]++] = distance;
           return got[ray] < most;
@@ -152,11 +156,16 @@ private:
         sample_t_[n] = t[ray][k];
         for (int a = 0; a < 3; a++) sample_[a][n] = origin_[a][ray] + t[ray][k] * direction_[a][ray];
       }
+    if (grid.nested()) {
+      contract_columns(sample_[0], sample_[1], sample_[2], n, sample_length_);
+      for (int s = 0; s < n; s += kLanes)
+        storef(sample_length_ + s, spacing.length(loadf(sample_t_ + s)) / loadf(sample_length_ + s));
+    }
     return n;
   }
 
-  void evaluate_round(const nr_ngp &field, const NgpNetworks<Mode> &networks, int n, const TraceLimits &limits,
-                      Shelf<KeptChunk<Mode>> &kept) {
+  void evaluate_round(const nr_ngp &field, const NgpNetworks<Mode> &networks, bool nested, int n,
+                      const TraceLimits &limits, Shelf<KeptChunk<Mode>> &kept) {
     evaluated += n;
     for (int begin = 0; begin < n; begin += kChunk) {
       const int count = n - begin < kChunk ? n - begin : kChunk, columns = round_up(count, 32);
@@ -165,7 +174,8 @@ private:
       density(field, networks, sample_[0] + begin, sample_[1] + begin, sample_[2] + begin, columns);
       alignas(64) float opaque[kChunk], passed[kChunk];
       for (int s = 0; s < columns; s += kLanes) {
-        const vfloat thickness = density_activation(loadf(outputs.data() + s), field.density_shift) * limits.step;
+        const vfloat length = nested ? loadf(sample_length_ + begin + s) : splat(limits.spacing.step);
+        const vfloat thickness = density_activation(loadf(outputs.data() + s), field.density_shift) * length;
         storef(opaque + s, one_minus_exp(thickness));
         storef(passed + s, vexp(-thickness));
       }
@@ -173,7 +183,8 @@ private:
       alignas(64) float weight[kChunk], after[kChunk];
       for (int s = 0; s < count; s += kLanes) {
         const int lanes = count - s < kLanes ? count - s : kLanes;
-        keep(networks, begin, s, weigh(begin, s, lanes, opaque, passed, limits, weight, after), weight, after, kept);
+        const unsigned heavy = weigh(begin, s, lanes, opaque, passed, limits, weight, after);
+        keep(networks, nested, begin, s, heavy, weight, after, kept);
       }
       watch.lap(kSelect);
     }
@@ -196,7 +207,7 @@ private:
   }
 
   /* Appends the columns s + i, for the bits i of `lanes`, to the current chunk, and to new ones as they fill. */
-  void keep(const NgpNetworks<Mode> &networks, int begin, int s, unsigned lanes, const float *weight,
+  void keep(const NgpNetworks<Mode> &networks, bool nested, int begin, int s, unsigned lanes, const float *weight,
             const float *after, Shelf<KeptChunk<Mode>> &kept) {
     while (lanes) {
       if (chunks.size() == 0 || kept.back().count == kChunk) {
@@ -207,6 +218,10 @@ private:
       KeptChunk<Mode> &k = kept.back();
       unsigned now = lanes;
       while (__builtin_popcount(now) > kChunk - k.count) now &= ~(1u << (31 - __builtin_clz(now)));
+      if (nested) {
+        store_selected(chunks.back().length + k.count, sample_length_ + begin + s, now);
+        store_selected(chunks.back().t + k.count, sample_t_ + begin + s, now);
+      }
       keep_in(k, chunks.back(), networks.encoding / P::per_word, begin, s, now, weight, after);
       lanes &= ~now;
     }
@@ -239,7 +254,7 @@ private:
     for (int i = k.count; i < round_up(k.count, 32); i++) {
       k.x[i] = k.y[i] = k.z[i] = 0.5f;
       c.ray[i] = 0;
-      c.weight[i] = c.after[i] = c.raw[i] = 0;
+      c.weight[i] = c.after[i] = c.raw[i] = c.length[i] = c.t[i] = 0;
       for (int row = 0; row < networks.encoding / P::per_word; row++) k.encoding[row * kChunk + i] = 0;
       for (int row = 0; row < (kDensityOutputs + kHarmonics) / P::per_word; row++) c.input[row * kChunk + i] = 0;
     }

@@ -1,5 +1,6 @@
 /* The fused training step: fixed groups of rays forward and backward, then the table level by level. */
 #include "adam.h"
+#include "lens.h"
 #include "ngp_workspace.h"
 #include "pool.h"
 #include "random.h"
@@ -24,6 +25,13 @@ struct Pixel {
   const uint8_t *bytes;
 };
 
+/* Which of the set bits `u` in [0, 1) chooses. */
+int nth_bit(uint64_t bits, float u) {
+  const int count = __builtin_popcountll(bits), wanted = (int)((double)u * count);
+  for (int i = 0; i < wanted && i < count - 1; i++) bits &= bits - 1;
+  return bits ? __builtin_ctzll(bits) : 0;
+}
+
 Pixel draw_pixel(const nr_pixels &p, const Keys &random, int64_t ray) {
   const bool foreground = random(kBlockKind, ray) < p.foreground_rate;
   const int64_t size = foreground ? p.foreground_blocks : p.background_blocks;
@@ -34,8 +42,14 @@ Pixel draw_pixel(const nr_pixels &p, const Keys &random, int64_t ray) {
   pixel.foreground = foreground;
   pixel.image = b[0];
   const int width = p.width[b[0]], height = p.height[b[0]];
-  pixel.x = 8 * b[2] + (int)(random(kColumn, ray) * 8);
-  pixel.y = 8 * b[1] + (int)(random(kRow, ray) * 8);
+  if (p.seen) {
+    const int place = nth_bit(p.seen[block], random(kColumn, ray));
+    pixel.x = 8 * b[2] + (place & 7);
+    pixel.y = 8 * b[1] + (place >> 3);
+  } else {
+    pixel.x = 8 * b[2] + (int)(random(kColumn, ray) * 8);
+    pixel.y = 8 * b[1] + (int)(random(kRow, ray) * 8);
+  }
   if (pixel.x >= width) pixel.x = width - 1;
   if (pixel.y >= height) pixel.y = height - 1;
   pixel.bytes = p.data + p.offset[b[0]] + ((int64_t)pixel.y * width + pixel.x) * p.channels;
@@ -46,7 +60,8 @@ Pixel draw_pixel(const nr_pixels &p, const Keys &random, int64_t ray) {
 void unit_ray(const nr_pixels &p, const Pixel &pixel, const nr_ngp &field, float *origin, float *direction) {
   const float *k = p.intrinsics + pixel.image * 4, *m = p.camera_to_world + pixel.image * 12;
   const float x = ((float)pixel.x + 0.5f - k[2]) / k[0], y = ((float)pixel.y + 0.5f - k[3]) / k[1];
-  const float length = std::sqrt(x * x + y * y + 1), d[3] = {x / length, y / length, 1 / length};
+  float d[3];
+  lens_direction(p.projection, p.distortion ? p.distortion + pixel.image * 8 : nullptr, x, y, d);
   for (int a = 0; a < 3; a++) {
     direction[a] = m[a * 4] * d[0] + m[a * 4 + 1] * d[1] + m[a * 4 + 2] * d[2];
     origin[a] = (m[a * 4 + 3] - field.box_minimum[a]) / field.box_side;
@@ -65,13 +80,14 @@ template <class Mode> class BlockTrainer {
 public:
   BlockTrainer(const nr_ngp &field, const nr_pixels &pixels, const nr_ngp_step &step, const Keys &random,
                const NgpNetworks<Mode> &networks, const Occupancy &grid)
-      : field_(field), pixels_(pixels), step_(step), random_(random), networks_(networks), grid_(grid) {}
+      : field_(field), pixels_(pixels), step_(step), random_(random), networks_(networks), grid_(grid),
+        spacing_{step.march_step, step.march_growth, step.march_near} {}
 
   void run(int64_t first_ray, int rays, BlockTracer<Mode> &tracer, Group<Mode> &group, Sums &sums) {
     tracer.watch.start();
     draw(first_ray, rays, tracer);
     tracer.watch.lap(kRays);
-    tracer.trace(field_, networks_, grid_, rays, {step_.march_step, step_.lowest_transmittance, step_.lowest_weight},
+    tracer.trace(field_, networks_, grid_, rays, {spacing_, step_.lowest_transmittance, step_.lowest_weight},
                  group.kept);
     composite(rays, tracer, group, sums);
     backward(tracer, group);
@@ -84,6 +100,7 @@ private:
   const Keys &random_;
   const NgpNetworks<Mode> &networks_;
   const Occupancy &grid_;
+  const Spacing spacing_;
   float target_[kBlockRays][3], background_[kBlockRays][3];
   float weight_[kBlockRays];
   float color_[kBlockRays][3], gradient_[kBlockRays][3]; /* of the composited pixel */
@@ -97,7 +114,7 @@ private:
     for (int r = 0; r < rays; r++) {
       float origin[3], direction[3];
       unit_ray(pixels_, pixel[r], field_, origin, direction);
-      tracer.start_ray(r, origin, direction, random_(kJitter, first_ray + r), field_.resolution);
+      tracer.start_ray(r, origin, direction, random_(kJitter, first_ray + r), grid_, spacing_);
       weight_[r] = pixel[r].foreground ? 1.0f : step_.background_weight;
       const float alpha = pixels_.channels == 4 ? pixel[r].bytes[3] / 255.0f : 1.0f;
       for (int c = 0; c < 3; c++) {
@@ -181,9 +198,21 @@ private:
     for (int s = count; s < columns; s++)
       thickness_gradient[s] = grad_rgb[s] = grad_rgb[kChunk + s] = grad_rgb[2 * kChunk + s] = 0;
     for (int s = 0; s < columns; s += kLanes) {
+      const vfloat length = grid_.nested() ? loadf(chunk.length + s) : splat(step_.march_step);
       storef(grad_rgb + 3 * kChunk + s, splat(0.0f));
-      storef(grad_raw + s, loadf(thickness_gradient + s) * step_.march_step *
+      storef(grad_raw + s, loadf(thickness_gradient + s) * length *
                                density_gradient(loadf(chunk.raw + s), field_.density_shift));
+    }
+    if (grid_.nested() && step_.fade > 0) fade_near(chunk, columns, grad_rgb, grad_raw);
+  }
+
+  /* Near a camera its pixels crowd a small space, which the others do not see: their pull is weakened there
+   * (arXiv:2305.02756). */
+  void fade_near(const BlockChunk<Mode> &chunk, int columns, float *grad_rgb, float *grad_raw) const {
+    for (int s = 0; s < columns; s += kLanes) {
+      const vfloat share = vmin(loadf(chunk.t + s) / step_.fade, splat(1.0f)), scale = share * share;
+      storef(grad_raw + s, loadf(grad_raw + s) * scale);
+      for (int k = 0; k < 3; k++) storef(grad_rgb + k * kChunk + s, loadf(grad_rgb + k * kChunk + s) * scale);
     }
   }
 };
@@ -270,7 +299,7 @@ void train_networks(const NgpNetworks<Mode> &networks, nr_ngp_step &step, std::v
 template <class Mode>
 int train(const nr_ngp &field, const nr_pixels &pixels, nr_ngp_step &step, Workspace &workspace, int threads) {
   const NgpNetworks<Mode> networks(field);
-  const Occupancy grid(field.bits, field.resolution);
+  const Occupancy grid(field.bits, field.resolution, field.levels);
   const Keys random(step.seed, step.step);
   auto &tracers = workspace.tracers<Mode>(threads, step.profile);
   auto &groups = workspace.groups<Mode>();
@@ -308,7 +337,8 @@ int train(const nr_ngp &field, const nr_pixels &pixels, nr_ngp_step &step, Works
 
 int nr_ngp_train_step(const nr_ngp *field, const nr_pixels *pixels, nr_ngp_step *step, void *workspace,
                       int threads) try {
-  if (!nr::valid(*field) || step->rays < 1) return NR_BAD_ARGUMENT;
+  const nr::Spacing spacing{step->march_step, step->march_growth, step->march_near};
+  if (!nr::valid(*field) || !nr::valid(spacing) || step->rays < 1) return NR_BAD_ARGUMENT;
   return nr::dispatch(*field, [&](auto mode) {
     return nr::train<decltype(mode)>(*field, *pixels, *step, *(nr::Workspace *)workspace, threads);
   });

@@ -99,6 +99,26 @@ inline vfloat vexp(vfloat x) {
   return p * (vfloat)((exponent + 127) << 23);
 }
 
+/* ln(x) to 2 ulp for x in [2^-100, 2^100]. Cephes' polynomial. */
+inline vfloat vlog(vfloat x) {
+  const vint bits = (vint)x, low = bits & 0x7fffff;
+  /* Mantissa in [sqrt(1/2), sqrt(2)): so the polynomial is used near 1 alone. */
+  const vint upper = (low > 0x3504f3) & 1;
+  const vfloat exponent = to_float((bits >> 23) - 127 + upper);
+  const vfloat m = (vfloat)(low | ((127 - upper) << 23)) - 1.0f, square = m * m;
+  vfloat p = splat(7.0376836292e-2f);
+  p = p * m - 1.1514610310e-1f;
+  p = p * m + 1.1676998740e-1f;
+  p = p * m - 1.2420140846e-1f;
+  p = p * m + 1.4249322787e-1f;
+  p = p * m - 1.6668057665e-1f;
+  p = p * m + 2.0000714765e-1f;
+  p = p * m - 2.4999993993e-1f;
+  p = p * m + 3.3333331174e-1f;
+  p = p * m * square + exponent * -2.12194440e-4f - square * 0.5f;
+  return m + p + exponent * 0.693359375f;
+}
+
 /* 1 - exp(-x) for x >= 0 without cancellation where x is small. */
 inline vfloat one_minus_exp(vfloat x) {
   vfloat series = x * (1.0f - x * (0.5f - x * (0.16666667f - x * (0.041666668f - x * 0.0083333338f))));

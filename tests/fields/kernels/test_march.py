@@ -242,7 +242,7 @@ def test_kernels_give_the_same_bits_on_any_number_of_threads(instruction_set, wi
 
 
 def test_torch_accepts_the_operator(generator):
-    torch.library.opcheck(march_op, (*random_rays(5, generator), random_bits(8, generator), STEP))
+    torch.library.opcheck(march_op, (*random_rays(5, generator), random_bits(8, generator), STEP, 0.0, 0.0))
 
 
 @pytest.mark.parametrize("backend", ["reference", "kernels"])
@@ -265,4 +265,4 @@ def test_wrong_rays_are_named(backend, generator):
         with pytest.raises(ValueError, match=r"origins is torch\.float64"):
             march(origins.double(), directions.double(), jitter.double(), bits, STEP, backend)
         with pytest.raises(ValueError, match=r"bits is torch\.int64 \(2, 2, 1\)"):
-            march_op(origins, directions, jitter, bits[..., :1].contiguous(), STEP)
+            march_op(origins, directions, jitter, bits[..., :1].contiguous(), STEP, 0.0, 0.0)

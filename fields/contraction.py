@@ -1,0 +1,49 @@
+"""Maps that bring unbounded space into a box.
+
+`contract` (mip-NeRF 360, arXiv:2111.12077, Eq. 10, with the largest coordinate in place of the Euclidean
+norm: cubes become cubes) keeps [-1, 1]^3 as it is and folds all beyond into the shell up to [-2, 2]^3:
+
+    x                          where |x| <= 1,      |x| = max(|x_0|, |x_1|, |x_2|)
+    (2 - 1 / |x|) x / |x|      elsewhere
+
+`to_ndc` (NeRF, arXiv:2003.08934, appendix C) maps the view frustum of a forward-facing capture to a cube.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def contract(points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
+    """Points of all space in [-2, 2]^3."""
+    size = points.abs().amax(dim=-1, keepdim=True).clamp(min=1)
+    return (2 - 1 / size) * (points / size)
+
+
+def uncontract(points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
+    """The points that `contract` sends to these, which lie inside of [-2, 2]^3."""
+    size = points.abs().amax(dim=-1, keepdim=True).clamp(min=1)
+    return points / (size * (2 - size))
+
+
+def to_ndc(
+    points: Float[Tensor, "*n 3"], focal: Float[Tensor, "2"], half_size: Float[Tensor, "2"], near: float
+) -> Float[Tensor, "*n 3"]:
+    """Points in camera axes (OpenCV: z forward) as x, y in [-1, 1] across the picture and z in [-1, 1] from
+    `near` to infinity: linear in disparity.
+
+    focal, half_size: pixels; points at z <= 0 have no image.
+    """
+    x, y, z = points.unbind(-1)
+    across = focal / half_size
+    return torch.stack((across[0] * x / z, across[1] * y / z, 1 - 2 * near / z), dim=-1)
+
+
+def from_ndc(
+    points: Float[Tensor, "*n 3"], focal: Float[Tensor, "2"], half_size: Float[Tensor, "2"], near: float
+) -> Float[Tensor, "*n 3"]:
+    """The points that `to_ndc` sends to these."""
+    u, v, w = points.unbind(-1)
+    z = 2 * near / (1 - w)
+    across = half_size / focal
+    return torch.stack((across[0] * u * z, across[1] * v * z, z), dim=-1)

@@ -1,0 +1,101 @@
+"""How the cameras of a capture stand about what they see, and the model frame and bounds that follow.
+
+In the model frame z is up, and the box [-1, 1]^3 holds what is seen best: for cameras that look inwards, what
+they look at and themselves; else themselves and, where points are known, what is near them.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from scenes.scene import Bounds
+from scenes.transforms import looked_at_point, rotation_between, similarity, transform_points
+
+Kind = Literal["inward", "forward", "outward"]
+BOUNDS = ("auto", "box", "unbounded")  # what a user may ask for
+
+COHERENT = 0.92  # length of the mean viewing direction: all within some 23 degrees of it
+AHEAD = 0.8  # share of the cameras that have what they look at before them
+NEAR = 0.05  # model units: where rays begin
+FAR = 1e3
+NEAREST_POINT = 0.02  # quantile of the points' distances that counts as the nearest thing
+
+
+@dataclass(frozen=True)
+class Layout:
+    """kind, and why; where the middle of the box is and how large half of it is, input frame and units."""
+
+    kind: Kind
+    reason: str
+    centre: Float[Tensor, "3"]
+    half_side: float
+
+
+def layout_of(camera_to_world: Float[Tensor, "n 4 4"], points: Float[Tensor, "m 3"]) -> Layout:
+    """Which way the cameras look: inwards, all one way, or outwards. float64.
+
+    points: of structure from motion, may be empty.
+    """
+    centres, axes = camera_to_world[:, :3, 3], camera_to_world[:, :3, 2]
+    middle, mean_axis = centres.mean(dim=0), axes.mean(dim=0)
+    coherence = float(mean_axis.norm())
+    target = looked_at_point(camera_to_world, default=middle)
+    ahead = float((((target - centres) * axes).sum(dim=-1) > 0).double().mean())
+    extent = float((centres - middle).abs().amax()) or 1.0
+    if coherence > COHERENT:
+        # What they see lies ahead of them: a box that begins behind the last one and holds what is near.
+        reach = _reach(centres, axes, points) or 4 * extent
+        half = max(extent, reach) * 1.1
+        reason = f"all {len(centres)} cameras look the same way (mean direction {coherence:.2f} long)"
+        return Layout("forward", reason, middle + normalize(mean_axis, dim=0) * (half - extent), half)
+    if ahead >= AHEAD and not torch.equal(target, middle):
+        half = float((centres - target).abs().amax()) * 1.05
+        reason = f"{ahead:.0%} of the cameras have the point that they look at before them"
+        return Layout("inward", reason, target, half)
+    reach = _reach(centres, axes, points) or 0.0
+    reason = f"only {ahead:.0%} of the cameras look at a common point before them"
+    return Layout("outward", reason, middle, max(extent * 1.05, reach))
+
+
+def _reach(
+    centres: Float[Tensor, "n 3"], axes: Float[Tensor, "n 3"], points: Float[Tensor, "m 3"]
+) -> float | None:
+    """How far before the cameras the middle one of the points lies; None without points."""
+    if len(points) < 10:
+        return None
+    offsets = points[None, :: max(1, len(points) // 2000)] - centres[:, None]
+    depth = (offsets * axes[:, None]).sum(dim=-1)
+    depth = depth[depth > 0]
+    return float(depth.median()) if len(depth) else None
+
+
+def model_frame(layout: Layout, up: Float[Tensor, "3"]) -> Float[Tensor, "4 4"]:
+    """The similarity from the input frame that makes z up and the box [-1, 1]^3."""
+    rotation = rotation_between(up, up.new_tensor([0.0, 0.0, 1.0]))
+    scale = 1 / layout.half_side
+    return similarity(scale, rotation, -scale * rotation @ layout.centre)
+
+
+def unbounded(near: float = NEAR) -> Bounds:
+    """Bounds in the model frame of a capture whose surroundings are seen too."""
+    return Bounds((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0), near=near, far=FAR, unbounded=True)
+
+
+def mean_up(camera_to_world: Float[Tensor, "n 4 4"]) -> Float[Tensor, "3"]:
+    """Upwards, as the cameras were held: the mean of their upward axes, or z if they cancel."""
+    mean = -camera_to_world[:, :3, 1].mean(dim=0)
+    return normalize(mean, dim=0) if float(mean.norm()) > 1e-3 else mean.new_tensor([0.0, 0.0, 1.0])
+
+
+def box_in_model_frame(
+    model_from_input: Float[Tensor, "4 4"], low: tuple[float, ...], high: tuple[float, ...]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The smallest box of the model frame about a box of the input frame."""
+    sides = torch.tensor([low, high], dtype=model_from_input.dtype)
+    corners = torch.cartesian_prod(*sides.unbind(-1))
+    moved = transform_points(model_from_input, corners)
+    return tuple(moved.amin(dim=0).tolist()), tuple(moved.amax(dim=0).tolist())
