@@ -35,6 +35,7 @@ PACKAGES = [
     "scenes.formats",
     "scenes.generate",
     "tools",
+    "tools.poses",
 ]
 
 INSTRUCTION_SETS = {

@@ -14,6 +14,7 @@ COMMANDS = {
     "train": ("render.commands.train:main", "turn a scene into a run that can be rendered from anywhere"),
     "eval": ("render.commands.eval:main", "measure a run on held-out views"),
     "video": ("render.commands.video:main", "render an orbit video of a run"),
+    "poses": ("tools.poses.command:main", "find where photographs were taken: photos or a video to a scene"),
     "bench": ("tools.bench:main", "measure the speed of this machine and of the kernels on it"),
     "scenes": ("render.commands.scenes:main", "list, inspect and generate scenes"),
     "doctor": ("tools.doctor:main", "say what is installed, what is missing and what it is for"),

@@ -1,10 +1,10 @@
 """Scene files: which format a folder is in, and the one call that reads any of them.
 
 A format is a module with
-    recognise(path) -> str | None       why `path` is in this format, or None
-    splits(path) -> tuple[str, ...]     the splits that are there
-    read(path, split, downscale, allow_outside) -> Scene
-and, where the format can be written, write(scene, path, split).
+    recognise(path) -> str | None                why `path` is in this format, or None
+    capture(path, allow_outside) -> Capture      all that its files say: scenes/formats/capture.py
+and, where the format can be written, write(scene, path). NeRF-synthetic, whose splits are files of their own
+and whose frame and bounds are fixed, has splits(path) and read(path, split, downscale, allow_outside) for it.
 """
 
 import importlib
@@ -12,10 +12,24 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from scenes.formats.posed import scene_of, splits_of
+from scenes.layout import BOUNDS
 from scenes.scene import Scene, SceneError
 
+# In the order in which they are tried: a folder can hold several descriptions of one capture.
 FORMATS = {
+    "d-nerf": "scenes.formats.dnerf",
     "nerf-synthetic": "scenes.formats.nerf_synthetic",
+    "nerfstudio": "scenes.formats.nerfstudio",
+    "instant-ngp": "scenes.formats.instant_ngp",
+    "colmap": "scenes.formats.colmap",
+    "llff": "scenes.formats.llff",
+    "idr": "scenes.formats.idr",
+    "nsvf": "scenes.formats.nsvf",
+    "polycam": "scenes.formats.polycam",
+    "record3d": "scenes.formats.record3d",
+    "rgbd": "scenes.formats.rgbd",
+    "realestate10k": "scenes.formats.realestate10k",
 }
 
 
@@ -49,16 +63,31 @@ def detect(path: str | Path) -> Detection:
 
 def splits(path: str | Path) -> tuple[str, ...]:
     """The splits that a scene has, of train, val and test."""
-    return format_module(detect(path).name).splits(Path(path))
+    module = format_module(detect(path).name)
+    if hasattr(module, "splits"):
+        return module.splits(Path(path))
+    return splits_of(module.capture(Path(path), True))
 
 
 def read(
-    path: str | Path, split: str = "train", downscale: float | int = 1, allow_outside: bool = False
+    path: str | Path,
+    split: str = "train",
+    downscale: float | int = 1,
+    allow_outside: bool = False,
+    bounds: str = "auto",
 ) -> Scene:
     """Read one split of a scene in whatever format it is.
 
     downscale: how many times smaller pictures become, at least 1. allow_outside: let a scene file name
-    pictures outside of its folder.
+    pictures outside of its folder. bounds: box, unbounded, or auto: what the capture suggests (NeRF-synthetic
+    scenes have their own).
     Raises: SceneError. Warns: SceneWarning if pictures are missing.
     """
-    return format_module(detect(path).name).read(Path(path), split, downscale, allow_outside)
+    if bounds not in BOUNDS:
+        raise SceneError(f"bounds {bounds!r} is unknown; choose one of {', '.join(BOUNDS)}")
+    path = Path(path)
+    module = format_module(detect(path).name)
+    if hasattr(module, "read"):
+        return module.read(path, split, downscale, allow_outside)
+    folder = path.parent if path.is_file() else path
+    return scene_of(module.capture(path, allow_outside), folder, split, downscale, bounds)

@@ -1,0 +1,378 @@
+"""COLMAP's sparse models and their pictures.
+
+    SCENE/sparse/0/{cameras,images,points3D}.bin     or .txt; also SCENE/sparse/, SCENE/colmap/sparse/0/
+    SCENE/images/NAME                                or SCENE/NAME, as images.bin names them
+
+Of several sub-models the one with most pictures is read. Pixel centres are at +0.5, as ours. The files are
+read by scenes/formats/colmap_model.py. Since version 3.12 rigs.bin and frames.bin stand beside them;
+images.bin has every picture's own pose all the same.
+"""
+
+import math
+import os
+import shutil
+import warnings
+from collections import Counter
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+
+from scenes.cameras import Cameras
+from scenes.formats.capture import (
+    EXTENSIONS,
+    LARGEST,
+    Capture,
+    Frame,
+    Lens,
+    file_name,
+    find_inside,
+    finite,
+    pixels,
+    rigid_pose,
+)
+from scenes.formats.colmap_model import (
+    CAMERA_MODELS,
+    Camera,
+    Image,
+    Numbers,
+    SparseModel,
+    read_images,
+    read_model,
+    suffix_of_model,
+    write_model,
+)
+from scenes.images import ORIENTATION, ImageSequence, read_header, write_png
+from scenes.scene import Scene, SceneError, SceneWarning
+from scenes.transforms import transform_points, transform_poses
+
+STEMS = ("cameras", "images", "points3D", "rigs", "frames")
+FILES = tuple(stem + suffix for stem in STEMS for suffix in (".bin", ".txt"))
+# The models that scenes/lenses.py can express, for each projection the simplest first; their coefficients
+# stand in its order.
+MODELS = {
+    "perspective": ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV"),
+    "fisheye": ("SIMPLE_FISHEYE", "FISHEYE", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE", "OPENCV_FISHEYE"),
+    "equirectangular": ("EQUIRECTANGULAR",),
+}
+PROJECTIONS = {model: projection for projection, models in MODELS.items() for model in models}
+INTRINSICS = ("f", "fx", "fy", "cx", "cy")
+LENGTHS = ("f", "fx", "fy", "w", "h")  # parameters that are lengths in pixels
+LENGTH = (1e-6, 1e12)  # between these; beyond them float32 fails
+IDENTITY = (1.0, *[0.0] * 6)
+GREY = 128
+RIG_TOLERANCE = 1e-4  # of a pose's entries, over the largest
+
+
+def recognise(path: Path) -> str | None:
+    """Why this is a COLMAP model, or None."""
+    try:
+        models = _models(path)
+        if not models:
+            return None
+        file = models[0] / f"images{suffix_of_model(models[0])}"
+        return f"has {os.path.relpath(file, path.parent if path.is_file() else path)}"
+    except (OSError, ValueError):  # a folder that may not be looked into, a name that cannot be one
+        return None
+
+
+def _models(path: Path) -> list[Path]:
+    """The folders of the sub-models at `path`, a scene's or a model's folder or a file in it."""
+    folder = Path(os.path.abspath(path))  # not resolved: links in the layout are the user's own
+    if path.is_file():
+        folder = folder.parent
+        return [folder] if path.name in FILES and suffix_of_model(folder) else []
+    for base in (folder, folder / "sparse", folder / "colmap" / "sparse"):
+        names = [entry.name for entry in base.iterdir()] if base.is_dir() else []
+        numbered = sorted((name for name in names if name.isdecimal()), key=int)
+        if found := [
+            model for model in (*(base / name for name in numbered), base) if suffix_of_model(model)
+        ]:
+            return found
+    return []
+
+
+def _choose(path: Path) -> Path:
+    """The sub-model with most registered pictures. Warns: SceneWarning if there are several."""
+    try:
+        models = _models(path)
+    except OSError as error:
+        raise SceneError(f"{path}: cannot be looked into ({error}); check its permissions") from error
+    if not models:
+        raise SceneError(f"{path}: no COLMAP model; give a folder with sparse/0/cameras.bin and images.bin")
+    if len(models) == 1:
+        return models[0]
+    counts = {model: len(read_images(model, suffix_of_model(model) or "")) for model in models}
+    chosen = max(models, key=counts.__getitem__)
+    others = ", ".join(f"{model.name} has {counts[model]}" for model in models if model != chosen)
+    warnings.warn(
+        f"{chosen}: is read, with {counts[chosen]} images the largest of {len(models)} sub-models; {others}",
+        SceneWarning,
+        stacklevel=3,
+    )
+    return chosen
+
+
+def _scene_folder(model: Path) -> Path:
+    """The folder that a model's pictures are named in: the nearest around it that has `images`."""
+    folders = [model]
+    if model.name.isdecimal():
+        folders.append(model.parent)
+    if in_sparse := folders[-1].name == "sparse":
+        folders.append(folders[-1].parent)
+    if in_sparse and folders[-1].name == "colmap":
+        folders.append(folders[-1].parent)
+    around = folders if in_sparse else [*folders, folders[-1].parent]
+    beside = folders[-1] if in_sparse else model
+    return next((folder for folder in around if (folder / "images").is_dir()), beside)
+
+
+def capture(path: Path, allow_outside: bool = False) -> Capture:
+    """Read a model; see `scenes.formats`.
+
+    Raises: SceneError.
+    Warns: SceneWarning if there are several sub-models, rigs that say otherwise than images, points left out.
+    """
+    folder = _choose(path)
+    file = folder / f"images{suffix_of_model(folder)}"
+    model = read_model(folder)
+    if not model.images:
+        raise SceneError(f"{file}: has no registered image; build the model again")
+    scene, cameras, lenses = _scene_folder(folder), {camera.id: camera for camera in model.cameras}, {}
+    frames = []
+    for image in sorted(model.images, key=lambda image: image.name):
+        label = f"{file}: image {image.id}"
+        name = file_name(label, image.name, "its name")
+        label = f"{label} ({name})"
+        if image.camera_id not in cameras:
+            raise SceneError(f"{label}: its camera {image.camera_id} is missing. Remove the image.")
+        if image.camera_id not in lenses:
+            lenses[image.camera_id] = lens_of(file, cameras[image.camera_id])
+        picture = _picture(label, scene, name, allow_outside)
+        pose = rigid_pose(label, np.linalg.inv(_matrix(label, image.pose)))
+        frames.append(Frame(label, name, picture, pose, lenses[image.camera_id]))
+    _compare_with_rigs(file, model)
+    points, colours = model.points
+    known = (np.abs(points) < LARGEST).all(axis=1)  # false for NaN too
+    if not known.all():
+        left_out = f"{file}: {int((~known).sum())} of {len(points)} points are not finite and left out"
+        warnings.warn(left_out, SceneWarning, stacklevel=2)
+    return Capture(file, tuple(frames), points=points[known], point_colours=colours[known])
+
+
+def _picture(label: str, scene: Path, name: str, allow_outside: bool) -> Path | None:
+    found = find_inside(label, scene, f"images/{name}", allow_outside, extensions=())
+    return found or find_inside(label, scene, name, allow_outside, extensions=())
+
+
+def _matrix(label: str, pose: Numbers) -> np.ndarray:
+    """(4, 4) of a quaternion w x y z of any length and a translation. Raises: SceneError."""
+    length = math.hypot(*pose[:4])
+    if not 1e-30 < length < LARGEST:  # false for NaN too
+        raise SceneError(f"{label}: its quaternion is {pose[:4]}; it must be finite and not 0. Remove it.")
+    if not all(abs(value) < LARGEST for value in pose[4:]):
+        raise SceneError(f"{label}: its translation {pose[4:]} is not finite. Remove it.")
+    w, x, y, z = (value / length for value in pose[:4])
+    matrix = np.eye(4)
+    matrix[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    matrix[:3, 3] = pose[4:]
+    return matrix
+
+
+def _quaternion(rotation: np.ndarray) -> Numbers:
+    """w x y z of a (3, 3) rotation, w >= 0: the longest column of 4 q q^T, which is made of its entries."""
+    (a, b, c), (d, e, f), (g, h, i) = rotation.tolist()
+    columns = np.array(
+        [
+            [1 + a + e + i, h - f, c - g, d - b],
+            [h - f, 1 + a - e - i, d + b, c + g],
+            [c - g, d + b, 1 - a + e - i, h + f],
+            [d - b, c + g, h + f, 1 - a - e + i],
+        ]
+    )
+    longest = columns[int(np.argmax(np.diagonal(columns)))]
+    return tuple((longest / np.linalg.norm(longest) * (1 if longest[0] >= 0 else -1)).tolist())
+
+
+def _compare_with_rigs(file: Path, model: SparseModel) -> None:
+    """Warn where frames and rigs put a picture elsewhere than images do: one of the two is out of date.
+
+    Raises: SceneError if a frame's rig is missing or a pose is none.
+    """
+    images = {image.id: image for image in model.images}
+    rigs = {
+        rig.id: {
+            (kind, number): pose if index else IDENTITY
+            for index, (kind, number, pose) in enumerate(rig.sensors)
+        }
+        for rig in model.rigs
+    }
+    apart = []
+    for frame in model.frames:
+        label = f"{file.with_stem('frames')}: frame {frame.id}"
+        if frame.rig_id not in rigs:
+            raise SceneError(f"{label}: its rig {frame.rig_id} is missing. Remove rigs and frames.")
+        rig_pose = _matrix(label, frame.pose)
+        for kind, sensor, number in frame.data:
+            pose = rigs[frame.rig_id].get((kind, sensor))
+            if kind != "CAMERA" or number not in images or pose is None:
+                continue
+            expected = _matrix(label, pose) @ rig_pose
+            found = _matrix(f"{file}: image {number}", images[number].pose)
+            if not np.abs(expected - found).max() <= RIG_TOLERANCE * np.abs(found).max():
+                apart.append(images[number].name)
+    if apart:
+        warnings.warn(
+            f"{file}: {len(apart)} images stand elsewhere than rigs and frames beside it say (the first is "
+            f"{apart[0]!r}); images are believed. If they are right, remove rigs and frames.",
+            SceneWarning,
+            stacklevel=3,
+        )
+
+
+def lens_of(file: Path, camera: Camera) -> Lens:
+    """The lens of a camera. Raises: SceneError, also for a model that scenes/lenses.py cannot express."""
+    label = f"{file.with_stem('cameras')}: camera {camera.id} ({camera.model})"
+    if camera.model not in PROJECTIONS:
+        raise SceneError(
+            f"{label}: this camera model is not supported. Undistort with COLMAP (colmap image_undistorter) "
+            f"and give what it makes; supported are {', '.join(PROJECTIONS)}"
+        )
+    width, height = pixels(label, "width", camera.width), pixels(label, "height", camera.height)
+    named = zip(CAMERA_MODELS[camera.model], camera.parameters, strict=True)
+    values = {name: finite(label, name, value, *(LENGTH if name in LENGTHS else ())) for name, value in named}
+    projection = PROJECTIONS[camera.model]
+    if projection == "equirectangular":
+        w, h = values["w"], values["h"]
+        return Lens(w / (2 * math.pi), h / math.pi, w / 2, h / 2, width, height, projection=projection)
+    fx, fy = (values["f"], values["f"]) if "f" in values else (values["fx"], values["fy"])
+    coefficients = tuple(value for name, value in values.items() if name not in INTRINSICS)
+    return Lens(fx, fy, values["cx"], values["cy"], width, height, coefficients, projection)
+
+
+def camera_of(lens: Lens, number: int = 1) -> Camera:
+    """The simplest COLMAP camera that a lens is. Raises: SceneError if there is none."""
+    size = lens.width, lens.height
+    if lens.projection == "equirectangular":
+        full = lens.width / (2 * math.pi), lens.height / math.pi, lens.width / 2, lens.height / 2
+        if not np.allclose((lens.fx, lens.fy, lens.cx, lens.cy), full, rtol=1e-6, atol=0):
+            raise SceneError(
+                "equirectangular pictures that do not show the whole sphere have no camera model in COLMAP; "
+                "write another format"
+            )
+        return Camera(number, "EQUIRECTANGULAR", *size, (float(lens.width), float(lens.height)))
+    for model in MODELS.get(lens.projection, ()):
+        names = CAMERA_MODELS[model]
+        held = sum(name not in INTRINSICS for name in names)
+        used = 4 if lens.projection == "fisheye" else len(lens.coefficients)
+        if ("fx" in names or lens.fx == lens.fy) and not any(lens.coefficients[held:used]):
+            focal = (lens.fx, lens.fy) if "fx" in names else (lens.fx,)
+            coefficients = (*lens.coefficients, *[0.0] * held)[:held]
+            return Camera(number, model, *size, (*focal, lens.cx, lens.cy, *coefficients))
+    raise SceneError(f"{lens.projection} pictures have no camera model in COLMAP; write another format")
+
+
+def write(scene: Scene, path: str | Path, overwrite: bool = False) -> None:
+    """Write a scene's cameras, points and pictures, in the input frame, as path/sparse/0 and path/images.
+
+    Pictures are copied where they lie on disk in full size and upright, else saved as PNG. Points become
+    grey: a scene keeps no colours of theirs.
+    Raises: SceneError if a file exists and may not be overwritten, or a camera has no model in COLMAP.
+    """
+    folder = Path(path)
+    model, pictures = folder / "sparse" / "0", folder / "images"
+    copied = [_is_copied(scene.images, index) for index in range(len(scene.images))]
+    names = _picture_names(scene, copied)
+    placed = _placed(scene, names)
+    targets = [pictures / name for name in names] if copied else []
+    _refuse_what_is_there(scene, model, targets, copied, overwrite)
+    for name in FILES:
+        (model / name).unlink(missing_ok=True)  # old rigs would be read beside what is new
+    for index, (target, is_copied) in enumerate(zip(targets, copied, strict=True)):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not is_copied:
+            write_png(target, scene.images[index])
+        elif not _is_same(target, scene.images.items[index]):
+            shutil.copyfile(scene.images.items[index], target)
+    write_model(model, placed)
+
+
+def _is_copied(images: ImageSequence, index: int) -> bool:
+    """Whether a picture's own file is as COLMAP takes it: of full size, and not to be turned by EXIF."""
+    from PIL import Image as PilImage
+
+    item = images.items[index]
+    if not isinstance(item, Path) or images.sizes is not None:
+        return False
+    read_header(item)  # says what is wrong with it
+    with PilImage.open(item) as picture:
+        return PilImage.Image.getexif(picture).get(ORIENTATION, 1) == 1
+
+
+def _picture_names(scene: Scene, copied: list[bool]) -> list[str]:
+    """Names below images/ with the extension of what is written. Raises: SceneError if two are alike."""
+    names = []
+    for index in range(len(scene)):
+        given = scene.frame_names[index] if scene.frame_names else f"{index:05d}"
+        parts = [part for part in PurePosixPath(given).parts if part not in ("/", "..")]
+        name = "/".join(parts) or f"{index:05d}"
+        item = scene.images.items[index] if copied and copied[index] else None
+        if copied:
+            stem, suffix = os.path.splitext(name)
+            wanted = item.suffix if isinstance(item, Path) else ".png"
+            name = (stem if suffix in EXTENSIONS else name) + wanted
+        names.append(name)
+    repeated = [name for name, times in Counter(names).items() if times > 1]
+    if repeated:
+        raise SceneError(f"{scene.name}: two frames would be written as {repeated[0]}; rename one")
+    return names
+
+
+def _placed(scene: Scene, names: list[str]) -> SparseModel:
+    """The scene in the input frame; pictures of one lens share a camera."""
+    cameras = scene.cameras
+    input_from_model = torch.linalg.inv(scene.model_from_input.double().cpu())
+    poses = transform_poses(input_from_model, cameras.camera_to_world.double().cpu()).numpy()
+    numbers: dict[Lens, int] = {}
+    images = []
+    for index, name in enumerate(names):
+        number = numbers.setdefault(_lens(cameras, index), len(numbers) + 1)
+        quaternion = _quaternion(poses[index, :3, :3].T)
+        rotation = _matrix(name, (*quaternion, 0.0, 0.0, 0.0))[:3, :3]
+        translation = (-rotation @ poses[index, :3, 3]).tolist()
+        images.append(Image(index + 1, (*quaternion, *translation), number, name))
+    points = transform_points(input_from_model, scene.points.double().cpu()).numpy()
+    held = tuple(camera_of(lens, number) for lens, number in numbers.items())
+    return SparseModel(held, tuple(images), (points, np.full(points.shape, GREY, np.uint8)))
+
+
+def _lens(cameras: Cameras, index: int) -> Lens:
+    distortion = cameras.distortion
+    coefficients = () if distortion is None else tuple(distortion[index].tolist())
+    size = cameras.sizes[index].tolist()
+    return Lens(*cameras.intrinsics[index].tolist(), *size, coefficients, cameras.projection)
+
+
+def _refuse_what_is_there(
+    scene: Scene, model: Path, targets: list[Path], copied: list[bool], overwrite: bool
+) -> None:
+    """Raises: SceneError if files would be replaced, or another model be read instead of the new one."""
+    there = [file for file in (*(model / name for name in FILES), *targets) if file.exists()]
+    if there and not overwrite:
+        raise SceneError(f"{there[0]}: exists; choose another folder or pass overwrite=True")
+    others = [other for other in _models(model.parent.parent) if other != Path(os.path.abspath(model))]
+    if others:
+        raise SceneError(f"{others[0]}: a model that would be read with the new one; choose another folder")
+    for target, is_copied, item in zip(targets, copied, scene.images.items, strict=True):
+        if not is_copied and _is_same(target, item):
+            raise SceneError(
+                f"{target}: would be replaced by a smaller copy of itself; choose another folder"
+            )
+
+
+def _is_same(target: Path, item: object) -> bool:
+    return isinstance(item, Path) and target.exists() and target.samefile(item)

@@ -1,0 +1,157 @@
+"""The scene that a capture becomes: the pictures that are there, in a frame that suits a model."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scenes.cameras import Cameras
+from scenes.depths import DepthSequence
+from scenes.formats.capture import Capture, Frame, Lens, present
+from scenes.images import ImageHeader, ImageSequence, read_header
+from scenes.layout import box_in_model_frame, layout_of, mean_up, model_frame, unbounded
+from scenes.lenses import COEFFICIENTS
+from scenes.scene import Bounds, Scene, SceneError
+from scenes.transforms import similarity_scale, transform_points, transform_poses
+
+HELD_OUT = 8  # every eighth picture, by sorted name, is for testing
+WHITE = (1.0, 1.0, 1.0)
+SAME_SHAPE = 0.02  # of the side ratio: a smaller copy of a picture is rounded to whole pixels
+
+
+def splits_of(capture: Capture) -> tuple[str, ...]:
+    """The splits that a capture has."""
+    if capture.splits is not None:
+        return tuple(name for name in ("train", "val", "test") if capture.splits.get(name))
+    return ("train", "test") if len(capture.frames) > 1 else ("train",)
+
+
+def scene_of(
+    capture: Capture, folder: Path, split: str = "train", downscale: float | int = 1, bounds: str = "auto"
+) -> Scene:
+    """One split of a capture as a scene. All splits share one model frame, which follows from all frames.
+
+    bounds: auto, box or unbounded. Raises: SceneError. Warns: SceneWarning if pictures are missing.
+    """
+    frames = sorted(present(capture.file, capture.frames), key=lambda frame: frame.name)
+    headers = [read_header(frame.image) for frame in frames if frame.image]
+    has_alpha = any(header.has_alpha for header in headers)
+    cameras = _cameras(frames, headers)
+    model_from_input, limits, placing = _place(capture, cameras.camera_to_world, has_alpha, bounds)
+    moved = transform_poses(model_from_input, cameras.camera_to_world)
+    cameras = _float32(replace(cameras, camera_to_world=moved))
+    chosen = _members(capture, frames, split)
+    scene = Scene(
+        name=folder.resolve().name,
+        cameras=cameras,
+        images=ImageSequence(tuple(frame.image for frame in frames if frame.image)),
+        bounds=limits,
+        background=WHITE if has_alpha and capture.white else None,
+        has_alpha=has_alpha,
+        source=folder,
+        model_from_input=model_from_input.float(),
+        frame_names=tuple(frame.name for frame in frames),
+        placing=placing,
+        masks=tuple(frame.mask for frame in frames) if any(frame.mask for frame in frames) else (),
+        depths=_depths(capture, frames, float(similarity_scale(model_from_input)), cameras),
+        times=_times(frames),
+        points=transform_points(model_from_input, torch.from_numpy(capture.points)).float(),
+    )
+    return scene.subset(chosen).downscaled(downscale)
+
+
+def _members(capture: Capture, frames: list[Frame], split: str) -> list[int]:
+    """Numbers of the frames of a split."""
+    if split not in splits_of(capture):
+        there = ", ".join(splits_of(capture))
+        raise SceneError(f"{capture.file}: no split {split!r}; there are: {there}")
+    if capture.splits is not None:
+        names = set(capture.splits[split])
+        chosen = [i for i, frame in enumerate(frames) if frame.name in names]
+    else:
+        testing = [i % HELD_OUT == 0 and len(frames) > 1 for i in range(len(frames))]
+        chosen = [i for i, held_out in enumerate(testing) if held_out == (split == "test")]
+    if not chosen:
+        raise SceneError(f"{capture.file}: no picture of split {split!r} is there")
+    return chosen
+
+
+def _cameras(frames: list[Frame], headers: list[ImageHeader]) -> Cameras:
+    """Cameras in the input frame, float64, at the sizes that the pictures have."""
+    lenses = [_at_size(frame, header) for frame, header in zip(frames, headers, strict=True)]
+    for frame, lens in zip(frames, lenses, strict=True):
+        if lens.projection != lenses[0].projection:
+            raise SceneError(
+                f"{frame.label}: its lens is {lens.projection}, that of {frames[0].name} "
+                f"{lenses[0].projection}. Bring all pictures to one kind (--undistort)."
+            )
+    coefficients = [[*lens.coefficients, *[0.0] * COEFFICIENTS][:COEFFICIENTS] for lens in lenses]
+    numbers = torch.tensor([[lens.fx, lens.fy, lens.cx, lens.cy] for lens in lenses])
+    return Cameras(
+        torch.from_numpy(np.stack([frame.camera_to_world for frame in frames])),
+        *numbers.double().unbind(-1),
+        torch.tensor([lens.width for lens in lenses]),
+        torch.tensor([lens.height for lens in lenses]),
+        torch.tensor(coefficients).double() if any(any(row) for row in coefficients) else None,
+        lenses[0].projection,
+    )
+
+
+def _at_size(frame: Frame, header: ImageHeader) -> Lens:
+    """A frame's lens at the size of its picture, which may be a smaller or larger copy."""
+    lens, x, y = frame.lens, header.width / frame.lens.width, header.height / frame.lens.height
+    if abs(x / y - 1) > SAME_SHAPE:
+        raise SceneError(
+            f"{frame.label}: the picture is {header.width} x {header.height}, its camera is for "
+            f"{lens.width} x {lens.height}, another shape. Put the right pictures there, or turn them."
+        )
+    return replace(
+        lens, fx=lens.fx * x, fy=lens.fy * y, cx=lens.cx * x, cy=lens.cy * y,
+        width=header.width, height=header.height,
+    )  # fmt: skip
+
+
+def _place(
+    capture: Capture, camera_to_world: Tensor, has_alpha: bool, bounds: str
+) -> tuple[Tensor, Bounds, str]:
+    """Model frame, in which z is up, bounds in it, and why these."""
+    up = torch.tensor(capture.up).double() if capture.up else mean_up(camera_to_world)
+    layout = layout_of(camera_to_world, torch.from_numpy(capture.points))
+    model_from_input = model_frame(layout, up)
+    cause = "asked for"
+    if bounds == "auto" and has_alpha:
+        bounds, cause = "box", "the pictures are cut out"
+    elif bounds == "auto" and capture.box is not None and capture.box_is_all:
+        bounds, cause = "box", "the capture gives one"
+    elif bounds == "auto":
+        bounds, cause = "unbounded", "the pictures fill their frames"
+    placing = f"{bounds} ({cause}); {layout.kind}: {layout.reason}"
+    if bounds == "unbounded":
+        return model_from_input, unbounded(), placing
+    if capture.box is not None:
+        low, high = box_in_model_frame(model_from_input, *capture.box)
+    else:  # NeRF's own scenes: cameras at 4, the object within 1.5
+        low, high = (-0.375,) * 3, (0.375,) * 3
+    distances = transform_poses(model_from_input, camera_to_world)[:, :3, 3].norm(dim=-1)
+    return model_from_input, Bounds(low, high, near=0.01, far=2 * float(distances.max()) + 1), placing
+
+
+def _float32(cameras: Cameras) -> Cameras:
+    values = {f.name: getattr(cameras, f.name) for f in fields(cameras)}
+    numbers = {k: v for k, v in values.items() if isinstance(v, Tensor) and v.is_floating_point()}
+    return replace(cameras, **{name: value.float() for name, value in numbers.items()})
+
+
+def _depths(capture: Capture, frames: list[Frame], scale: float, cameras: Cameras) -> DepthSequence | None:
+    if not any(frame.depth for frame in frames):
+        return None
+    items = tuple(frame.depth for frame in frames)
+    depths = DepthSequence(items, capture.depth_unit * scale, capture.depth_unknown)
+    return depths.resized(cameras.sizes.tolist())
+
+
+def _times(frames: list[Frame]) -> Tensor | None:
+    times = [frame.time for frame in frames if frame.time is not None]
+    return torch.tensor(times) if len(times) == len(frames) else None

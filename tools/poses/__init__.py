@@ -1,0 +1,1 @@
+"""Camera poses from photographs or a video: structure from motion with pycolmap."""

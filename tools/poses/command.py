@@ -1,0 +1,384 @@
+"""`render poses PHOTOS|VIDEO`: from pictures to a scene folder that `render train` takes.
+
+Work goes on in OUT.partial, which an interruption leaves for the next start:
+    job.json      what was asked for: the next start goes on only with the same
+    frames.json   of a video: which frames were kept
+    database.db   features and matches so far
+    scene/        becomes OUT in the end: images/, sparse/0, ... and poses.json
+"""
+
+import json
+import shlex
+import shutil
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from render.arguments import Parser, add_output_options, warn, whole
+from render.console import Console, duration
+
+if TYPE_CHECKING:
+    from tools.poses.mapping import Settings
+    from tools.poses.photos import Photos
+
+SUMMARY = "Find where pictures were taken from. Makes a scene of a folder of photographs or of a video."
+REPORT = "poses.json"
+VERSION = 1
+
+
+def parser() -> Parser:
+    from tools.poses.mapping import CAMERA_MODELS, MATCHING, SHARING
+
+    parser = Parser("poses", SUMMARY)
+    parser.add_argument(
+        "source", type=Path, metavar="PHOTOS|VIDEO", help="a folder of photographs, or a video"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the scene to make (default: scenes/NAME)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the scene that is there")
+    parser.add_argument(
+        "--matching",
+        choices=MATCHING,
+        help="pairs to compare: all, or neighbours by name (default for videos and many photographs)",
+    )
+    parser.add_argument(
+        "--overlap",
+        type=whole,
+        default=10,
+        metavar="N",
+        help="neighbours, in sequential matching (default: 10)",
+    )
+    parser.add_argument(
+        "--camera",
+        choices=SHARING,
+        default="auto",
+        help="which photographs share a camera: those of one size and lens (auto), all, or none",
+    )
+    parser.add_argument(
+        "--camera-model",
+        choices=CAMERA_MODELS,
+        default="SIMPLE_RADIAL",
+        metavar="NAME",
+        help=f"as COLMAP names it: {', '.join(CAMERA_MODELS)} (default: SIMPLE_RADIAL)",
+    )
+    parser.add_argument(
+        "--frames", type=whole, metavar="N", help="frames to keep of a video (default: two a second)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="the same seed, the same bits (default: 0)"
+    )
+    parser.add_argument("--threads", type=whole, metavar="N", help="processor cores to use (default: all)")
+    add_output_options(parser)
+    return parser
+
+
+def parsed(arguments: list[str]) -> Namespace:
+    """The options. Leaves with exit code 2 if they are wrong."""
+    reader = parser()
+    options = reader.parse_args(arguments)
+    if options.seed < 0:
+        reader.error(f"--seed {options.seed}: must be at least 0")
+    if options.frames is not None and options.source.is_dir():
+        reader.error("--frames is for a video, and this is a folder of photographs")
+    return options
+
+
+def main(arguments: list[str]) -> int:
+    options = parsed(arguments)
+    from render.commands.train import stop_on_signal
+    from tools.poses.mapping import Interrupted, load_pycolmap
+    from tools.poses.photos import PosesError
+
+    load_pycolmap()
+    job = prepare(options)
+    with stop_on_signal() as stopped:
+        try:
+            found = find(job, Watch(Console(quiet=options.quiet or options.json), stopped))
+        except Interrupted:
+            again = shlex.join(["render", "poses", *arguments])
+            raise PosesError(f"stopped; what is done is kept in {job.partial}; go on with: {again}") from None
+    if options.json:
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    return 0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is asked for. `asked`: as plain data, all that the features in a database depend on."""
+
+    source: Path
+    out: Path
+    settings: "Settings"
+    sharing: str
+    frames: int | None
+    asked: dict[str, Any]
+
+    @property
+    def is_video(self) -> bool:
+        return self.source.is_file()
+
+    @property
+    def partial(self) -> Path:
+        return self.out.with_name(f"{self.out.name}.partial")
+
+    @property
+    def scene(self) -> Path:
+        return self.partial / "scene"
+
+    @property
+    def images(self) -> Path:
+        return self.scene / "images"
+
+    @property
+    def database(self) -> Path:
+        return self.partial / "database.db"
+
+
+def prepare(options: Namespace) -> Job:
+    """Settle what to do, before any work. Raises: PosesError."""
+    from tools.poses.mapping import MOST_EXHAUSTIVE, Settings
+    from tools.poses.photos import PICTURES, PosesError, listing
+
+    source = options.source
+    if not source.exists():
+        raise PosesError(f"{source}: no such folder or video")
+    if source.is_file() and source.suffix.lower() in PICTURES:
+        raise PosesError(f"{source}: is one picture; give the folder that holds all of them")
+    files = [source] if source.is_file() else listing(source).files
+    in_order = source.is_file() or len(files) > MOST_EXHAUSTIVE
+    settings = Settings(
+        camera_model=options.camera_model,
+        matching=options.matching or ("sequential" if in_order else "exhaustive"),
+        overlap=options.overlap,
+        seed=options.seed,
+        threads=options.threads,
+    )
+    asked = {
+        "version": VERSION,
+        "files": {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in files},
+        "frames": options.frames,
+        "camera": options.camera,
+        "camera_model": options.camera_model,
+        "seed": options.seed,
+    }
+    out = options.out or Path("scenes") / source.resolve().stem
+    job = Job(source, out, settings, options.camera, options.frames, asked)
+    check_out(job, options.overwrite)
+    check_partial(job, options.overwrite)
+    return job
+
+
+def check_out(job: Job, overwrite: bool) -> None:
+    """Raises: PosesError unless a scene may be made there."""
+    from tools.poses.photos import PosesError
+
+    out = job.out
+    if out.name in ("", ".."):
+        raise PosesError(f"--out {out}: give the folder to make a name")
+    if job.source.resolve().is_relative_to(out.resolve()):
+        raise PosesError(f"{out}: the pictures lie in it; choose another folder with --out")
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / REPORT).is_file():
+        raise PosesError(f"{out}: is there and no scene of render poses; choose another folder with --out")
+    if not overwrite:
+        raise PosesError(f"{out}: is there already; replace it (--overwrite) or write elsewhere (--out DIR)")
+
+
+def check_partial(job: Job, overwrite: bool) -> None:
+    """Remove what is left of an earlier attempt that this one cannot go on with, if `overwrite`.
+
+    Raises: PosesError if it may not.
+    """
+    from tools.poses.photos import PosesError
+
+    if not job.partial.exists():
+        return
+    try:
+        earlier = json.loads((job.partial / "job.json").read_text(encoding="utf-8"))
+        changed = [name for name, value in job.asked.items() if earlier.get(name) != value]
+    except (OSError, ValueError, AttributeError):
+        raise PosesError(f"{job.partial}: is in the way and not from render poses; move it away") from None
+    if changed and not overwrite:
+        raise PosesError(
+            f"{job.partial}: was begun with other {' and '.join(changed)}; go on as it was begun, or begin "
+            "anew with --overwrite"
+        )
+    if changed:
+        shutil.rmtree(job.partial)
+
+
+def begin(job: Job) -> None:
+    """Make OUT.partial."""
+    job.partial.mkdir(parents=True, exist_ok=True)
+    write_json(job.partial / "job.json", job.asked)
+
+
+def write_json(file: Path, value: dict[str, Any]) -> None:
+    """All of it or nothing."""
+    fresh = file.with_name(f"{file.name}.new")
+    fresh.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
+    fresh.replace(file)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Shows progress, and hears whoever wants to stop."""
+
+    console: Console
+    signals: list[int]
+
+    def stopped(self) -> bool:
+        return bool(self.signals)
+
+    def show(self, text: Callable[[], str]) -> None:
+        """In a terminal only: a pipe gets a line a stage."""
+        if self.console.live:
+            self.console.update(text())
+
+    def count(self, what: str) -> Callable[[int, int], None]:
+        """A progress callback; it raises Interrupted."""
+        from tools.poses.mapping import Interrupted
+
+        def progress(done: int, total: int) -> None:
+            if self.stopped():
+                raise Interrupted
+            self.show(lambda: f"{what} {done}/{total}" if total else f"{what} {done}")
+
+        return progress
+
+
+def find(job: Job, watch: Watch) -> dict[str, Any]:
+    """All of it. Returns what --json prints. Raises: PosesError, Interrupted."""
+    from tools.poses import report
+
+    began = time.perf_counter()
+    with watch.console.progress():
+        photos = gather(job, watch)
+        number = map_photos(job, photos, watch)
+    names = [photo.name for photo in photos.photos]
+    positions = {photo.name: photo.position for photo in photos.photos if photo.position}
+    health = report.examine([job.scene / "sparse" / str(i) for i in range(number)], names)
+    found = report.Report(
+        health,
+        positions,
+        report.align(health.models[0], positions),
+        report.advice(health, job.settings.camera_model, job.settings.matching, job.is_video),
+    )
+    seconds = time.perf_counter() - began
+    facts = report.as_json(found) | {"refused": photos.refused, "asked": job.asked, "seconds": seconds}
+    save(job, facts)
+    for line in report.lines(found):
+        watch.console.say(line)
+    watch.console.say(f"{job.out}: made in {duration(seconds)}; train it: render train {job.out}")
+    summary = ("images", "registered", "mean_reprojection_error", "points", "models")
+    return {name: facts[name] for name in summary} | {"out": str(job.out), "seconds": seconds}
+
+
+def gather(job: Job, watch: Watch) -> "Photos":
+    """The pictures, upright, in OUT.partial/scene/images. Raises: PosesError, Interrupted."""
+    from tools.poses import photos
+
+    if job.is_video:
+        return gather_frames(job, watch)
+    found = photos.collect(job.source, watch.count("looking at photograph"))
+    begin(job)
+    if not job.images.exists():
+        fresh = fresh_folder(job)
+        photos.place(found.photos, fresh)
+        fresh.rename(job.images)
+    sizes = {f"{photo.width}x{photo.height}" for photo in found.photos}
+    others = f"; {found.ignored} other files left aside" if found.ignored else ""
+    watch.console.say(
+        f"{found.folder}: {len(found.photos)} photographs, "
+        f"{sizes.pop() if len(sizes) == 1 else f'{len(sizes)} sizes'}{others}"
+    )
+    for name, cause in found.refused.items():
+        warn(f"{name} is left out: {cause}")
+    return found
+
+
+def gather_frames(job: Job, watch: Watch) -> "Photos":
+    """Frames of a video, as photographs without EXIF."""
+    from tools.poses import frames
+    from tools.poses.photos import Photo, Photos
+
+    record = job.partial / "frames.json"
+    if not job.images.exists():
+        planned = frames.plan(job.source, job.frames, watch.count("looking at frame"))
+        begin(job)
+        fresh = fresh_folder(job)
+        size = frames.write(job.source, planned, fresh, watch.count("writing frame"))
+        write_json(record, frames.as_json(planned, *size))
+        fresh.rename(job.images)
+    facts = json.loads(record.read_text(encoding="utf-8"))
+    width, height = facts["width"], facts["height"]
+    kept = tuple(Photo(job.images / frame["name"], width, height) for frame in facts["kept"])
+    watch.console.say(f"{job.source}: the {len(kept)} sharpest of {facts['frames']} frames, {width}x{height}")
+    return Photos(job.images, kept, {}, 0)
+
+
+def fresh_folder(job: Job) -> Path:
+    """Where pictures go before all of them are there; not made yet."""
+    fresh = job.partial / "images.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    job.scene.mkdir(exist_ok=True)
+    return fresh
+
+
+def map_photos(job: Job, photos: "Photos", watch: Watch) -> int:
+    """Features, matches and models: scene/sparse/0, ..., the largest first. Returns how many.
+
+    Raises: PosesError if there is none; Interrupted.
+    """
+    from tools.poses import mapping
+
+    settings, database, images, total = job.settings, job.database, job.images, len(photos.photos)
+
+    def stage(progress: Callable[[], str], work: Callable[..., Any], *arguments: Any) -> tuple[Any, str]:
+        """The result of a step, and how long it took."""
+        began = time.perf_counter()
+        result = mapping.apart(
+            work,
+            *arguments,
+            log=job.partial / "pycolmap.log",
+            watch=lambda: watch.show(progress),
+            stopped=watch.stopped,
+        )
+        return result, duration(time.perf_counter() - began)
+
+    groups = mapping.lenses(photos.photos, job.sharing)
+    stage(lambda: "cameras", mapping.register, database, images, groups, settings)
+    _, took = stage(
+        lambda: f"features {mapping.count(database, 'keypoints')}/{total}",
+        mapping.extract, database, images, settings,
+    )  # fmt: skip
+    watch.console.say(f"features: {mapping.number_of_features(database)} in {total} pictures, {took}")
+    pairs = mapping.number_of_pairs(total, settings)
+    _, took = stage(
+        lambda: f"matching pair {mapping.count(database, 'two_view_geometries')}/{pairs}",
+        mapping.match, database, settings,
+    )  # fmt: skip
+    connected = mapping.number_of_connected(database)
+    watch.console.say(f"matching: {connected} of {pairs} pairs show the same thing, {took}")
+    work, sparse, placed = job.partial / "models", job.scene / "sparse", job.partial / "placed"
+    models, took = stage(
+        lambda: f"placing pictures {placed.read_text() if placed.exists() else 0}",
+        mapping.reconstruct, database, images, work, sparse, settings, placed,
+    )  # fmt: skip
+    if not models:
+        raise mapping.no_model(database, settings, job.partial)
+    watch.console.say(f"mapping: {models} {'model' if models == 1 else 'models'}, {took}")
+    return models
+
+
+def save(job: Job, facts: dict[str, Any]) -> None:
+    """Complete the scene, and put it where it belongs."""
+    write_json(job.scene / REPORT, facts)
+    if job.out.exists():
+        job.out.rename(job.partial / "replaced")
+    job.scene.rename(job.out)
+    shutil.rmtree(job.partial)
