@@ -62,8 +62,8 @@ def _has_alpha(image: "Image") -> bool:
     return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
 
 
-def read_header(path: str | Path) -> ImageHeader:
-    """Size (upright) and alpha of a picture without decoding it.
+def read_header(path: str | Path, upright: bool = True) -> ImageHeader:
+    """Size and alpha of a picture without decoding it; turned as its EXIF orientation says, if `upright`.
 
     Raises: ImageError.
     """
@@ -71,13 +71,13 @@ def read_header(path: str | Path) -> ImageHeader:
 
     with _open(path) as image:
         # The base class's getexif: the one for PNG decodes the whole picture to look behind it.
-        turned = Image.getexif(image).get(ORIENTATION, 1) >= 5
+        turned = upright and Image.getexif(image).get(ORIENTATION, 1) >= 5
         width, height = (image.height, image.width) if turned else (image.width, image.height)
         return ImageHeader(width, height, _has_alpha(image))
 
 
-def read_image(path: str | Path) -> UInt8[Tensor, "height width channels"]:
-    """A picture, turned as its EXIF orientation says; 4 channels where it has alpha, else 3.
+def read_image(path: str | Path, upright: bool = True) -> UInt8[Tensor, "height width channels"]:
+    """A picture, turned as its EXIF orientation says if `upright`; 4 channels where it has alpha, else 3.
 
     Raises: ImageError if it is missing, broken, larger than MAX_PIXELS or not 8-bit colour.
     """
@@ -86,7 +86,8 @@ def read_image(path: str | Path) -> UInt8[Tensor, "height width channels"]:
     with _open(path) as image:
         wanted = "RGBA" if _has_alpha(image) else "RGB"
         try:
-            ImageOps.exif_transpose(image, in_place=True)
+            if upright:
+                ImageOps.exif_transpose(image, in_place=True)
             return torch.from_numpy(np.array(image if image.mode == wanted else image.convert(wanted)))
         except (OSError, SyntaxError, ValueError) as error:
             raise ImageError(f"{path}: cannot be decoded ({error}); replace the file") from error
@@ -181,19 +182,21 @@ def downscaled(
 class ImageSequence:
     """Pictures that are decoded when asked for, and not kept.
 
-    items   a path or a uint8 (height, width, 3 or 4) tensor each
-    sizes   (width, height) to shrink each picture to, or None
+    items    a path or a uint8 (height, width, 3 or 4) tensor each
+    sizes    (width, height) to shrink each picture to, or None
+    upright  turn files as their EXIF orientation says; else take them as they are stored
     """
 
     items: tuple[Path | Tensor, ...]
     sizes: tuple[tuple[int, int], ...] | None = None
+    upright: bool = True
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, index: int) -> UInt8[Tensor, "height width channels"]:
         item = self.items[index]
-        image = item if isinstance(item, Tensor) else read_image(item)
+        image = item if isinstance(item, Tensor) else read_image(item, self.upright)
         return image if self.sizes is None else downscaled(image, *self.sizes[index])
 
     def name(self, index: int) -> str:

@@ -35,17 +35,19 @@ class Layout:
     half_side: float
 
 
-def layout_of(camera_to_world: Float[Tensor, "n 4 4"], points: Float[Tensor, "m 3"]) -> Layout:
+def layout_of(
+    camera_to_world: Float[Tensor, "n 4 4"], points: Float[Tensor, "m 3"], up: Float[Tensor, "3"]
+) -> Layout:
     """Which way the cameras look: inwards, all one way, or outwards. float64.
 
-    points: of structure from motion, may be empty.
+    points: of structure from motion, may be empty. up: unit length; the box stands upright.
     """
     centres, axes = camera_to_world[:, :3, 3], camera_to_world[:, :3, 2]
     middle, mean_axis = centres.mean(dim=0), axes.mean(dim=0)
     coherence = float(mean_axis.norm())
     target = looked_at_point(camera_to_world, default=middle)
     ahead = float((((target - centres) * axes).sum(dim=-1) > 0).double().mean())
-    extent = float((centres - middle).abs().amax()) or 1.0
+    extent = _extent(centres - middle, up) or 1.0
     if coherence > COHERENT:
         # What they see lies ahead of them: a box that begins behind the last one and holds what is near.
         reach = _reach(centres, axes, points) or 4 * extent
@@ -53,12 +55,19 @@ def layout_of(camera_to_world: Float[Tensor, "n 4 4"], points: Float[Tensor, "m 
         reason = f"all {len(centres)} cameras look the same way (mean direction {coherence:.2f} long)"
         return Layout("forward", reason, middle + normalize(mean_axis, dim=0) * (half - extent), half)
     if ahead >= AHEAD and not torch.equal(target, middle):
-        half = float((centres - target).abs().amax()) * 1.05
+        half = _extent(centres - target, up) * 1.05
         reason = f"{ahead:.0%} of the cameras have the point that they look at before them"
         return Layout("inward", reason, target, half)
     reach = _reach(centres, axes, points) or 0.0
     reason = f"only {ahead:.0%} of the cameras look at a common point before them"
     return Layout("outward", reason, middle, max(extent * 1.05, reach))
+
+
+def _extent(offsets: Float[Tensor, "n 3"], up: Float[Tensor, "3"]) -> float:
+    """Half the side of an upright cube that holds the offsets, however it is turned about `up`."""
+    heights = offsets @ up
+    across = (offsets - heights[:, None] * up).norm(dim=-1)
+    return float(torch.maximum(across, heights.abs()).max())
 
 
 def _reach(

@@ -181,6 +181,34 @@ class Scene:
         depths = self.depths and self.depths.resized(sizes)
         return replace(self, cameras=cameras, images=self.images.resized(sizes), depths=depths)
 
+    @classmethod
+    def joined(cls, scenes: Sequence["Scene"]) -> "Scene":
+        """Splits of one scene, one after the other; pictures as they lie in files, without masks and depths.
+
+        Raises: SceneError if they are not in one frame, or of one size and lens.
+        """
+        first = scenes[0]
+        for scene in scenes[1:]:
+            same = torch.equal(scene.model_from_input, first.model_from_input)
+            if not same or scene.cameras.largest != first.cameras.largest or scene.images.sizes is not None:
+                raise SceneError(f"{first.name}: its splits differ in frame or size; convert them one by one")
+        values = {
+            name: torch.cat([getattr(scene.cameras, name) for scene in scenes])
+            for name in ("camera_to_world", "fx", "fy", "cx", "cy")
+        }
+        return replace(
+            first,
+            cameras=replace(first.cameras, **values),
+            images=replace(
+                first.images, items=tuple(item for scene in scenes for item in scene.images.items)
+            ),
+            frame_names=tuple(name for scene in scenes for name in scene.frame_names),
+            has_alpha=any(scene.has_alpha for scene in scenes),
+            masks=(),
+            depths=None,
+            times=None,
+        )
+
     def header(self) -> dict[str, Any]:
         """Plain data from which a model can be built and shown without the dataset (JSON can hold it)."""
         return {

@@ -10,9 +10,11 @@ from render.arguments import USAGE, Parser, whole
 from render.console import duration
 from render.settings import nearest
 
+WRITERS = {"nerfstudio": "nerfstudio", "colmap": "colmap", "blender": "nerf-synthetic"}
 ACTIONS = {
     "list": "the scenes in a folder, and those that can be made",
     "info": "what is in a scene: splits, cameras, bounds",
+    "convert": "write a scene in another format",
     "generate": "make a scene of our own",
 }
 
@@ -27,7 +29,42 @@ def main(arguments: list[str]) -> int:
         known = f"; one of {', '.join(ACTIONS)}"
         sys.stderr.write(f"render scenes: unknown action {action}{nearest(action, ACTIONS) or known}\n")
         return USAGE
-    return {"list": list_scenes, "info": info, "generate": generate}[action](rest)
+    run = {"list": list_scenes, "info": info, "convert": convert, "generate": generate}
+    return run[action](rest)
+
+
+def convert(arguments: list[str]) -> int:
+    parser = Parser("scenes convert", "Write a scene in another format, in its own frame and units.")
+    parser.add_argument("scene", metavar="IN", help="a scene folder, or a scene file in it")
+    parser.add_argument("out", type=Path, metavar="OUT", help="the folder to write")
+    parser.add_argument("--to", required=True, metavar="FORMAT", help=f"one of {', '.join(WRITERS)}")
+    parser.add_argument("--undistort", action="store_true", help="make the pictures those of pinhole cameras")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    parser.add_argument(
+        "--allow-outside", action="store_true", help="let it name pictures outside its folder"
+    )
+    options = parser.parse_args(arguments)
+    if options.to not in WRITERS:
+        parser.error(
+            f"unknown format {options.to!r}{nearest(options.to, WRITERS)}; one of {', '.join(WRITERS)}"
+        )
+    import tempfile
+
+    from render.commands.prepare import check_scene
+    from scenes import formats
+    from scenes.undistort import undistorted
+
+    check_scene(Path(options.scene))
+    write = formats.format_module(WRITERS[options.to]).write
+    with tempfile.TemporaryDirectory() as folder:
+        for split in formats.splits(options.scene) if options.to == "blender" else ("all",):
+            scene = formats.read(options.scene, split, allow_outside=options.allow_outside)
+            if options.undistort:
+                scene = undistorted(scene, Path(folder) / split)
+            parts = {"split": split} if options.to == "blender" else {}
+            write(scene, options.out, overwrite=options.overwrite, **parts)
+            print(f"{options.out}: {len(scene)} views of {options.scene} ({split}) as {options.to}")
+    return 0
 
 
 def list_scenes(arguments: list[str]) -> int:

@@ -76,7 +76,7 @@ def read(
     allow_outside: bool = False,
     bounds: str = "auto",
 ) -> Scene:
-    """Read one split of a scene in whatever format it is.
+    """Read one split of a scene in whatever format it is, or "all" of them.
 
     downscale: how many times smaller pictures become, at least 1. allow_outside: let a scene file name
     pictures outside of its folder. bounds: box, unbounded, or auto: what the capture suggests (NeRF-synthetic
@@ -88,6 +88,8 @@ def read(
     path = Path(path)
     module = format_module(detect(path).name)
     if hasattr(module, "read"):
-        return module.read(path, split, downscale, allow_outside)
+        parts = module.splits(path) if split == "all" else (split,)
+        scenes = [module.read(path, part, 1, allow_outside) for part in parts]
+        return Scene.joined(scenes).downscaled(downscale)
     folder = path.parent if path.is_file() else path
     return scene_of(module.capture(path, allow_outside), folder, split, downscale, bounds)

@@ -200,6 +200,10 @@ def write(scene: Scene, path: str | Path, split: str = "train", overwrite: bool 
         raise SceneError(f"{file}: no split {split!r}; a NeRF-synthetic scene has {', '.join(SPLITS)}")
     if file.exists() and not overwrite:
         raise SceneError(f"{file}: exists; choose another folder or pass overwrite=True")
+    if cameras.distortion is not None or cameras.projection != "perspective":
+        raise SceneError(f"{file}: NeRF-synthetic knows no lenses but pinholes; straighten with --undistort")
+    if not isinstance(cameras.width, int) or not isinstance(cameras.height, int):
+        raise SceneError(f"{file}: NeRF-synthetic holds pictures of one size; write another format")
     plain = torch.tensor([cameras.fx[0], cameras.fx[0], cameras.width / 2, cameras.height / 2])
     if not torch.allclose(cameras.intrinsics.cpu(), plain, rtol=1e-6):
         raise SceneError(

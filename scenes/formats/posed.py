@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from scenes.cameras import Cameras
 from scenes.depths import DepthSequence
@@ -31,12 +32,13 @@ def splits_of(capture: Capture) -> tuple[str, ...]:
 def scene_of(
     capture: Capture, folder: Path, split: str = "train", downscale: float | int = 1, bounds: str = "auto"
 ) -> Scene:
-    """One split of a capture as a scene. All splits share one model frame, which follows from all frames.
+    """One split of a capture as a scene, or "all". Splits share one model frame, that of all frames.
 
     bounds: auto, box or unbounded. Raises: SceneError. Warns: SceneWarning if pictures are missing.
     """
     frames = sorted(present(capture.file, capture.frames), key=lambda frame: frame.name)
-    headers = [read_header(frame.image) for frame in frames if frame.image]
+    upright = not _posed_as_stored(frames)
+    headers = [read_header(frame.image, upright) for frame in frames if frame.image]
     has_alpha = any(header.has_alpha for header in headers)
     cameras = _cameras(frames, headers)
     model_from_input, limits, placing = _place(capture, cameras.camera_to_world, has_alpha, bounds)
@@ -46,7 +48,7 @@ def scene_of(
     scene = Scene(
         name=folder.resolve().name,
         cameras=cameras,
-        images=ImageSequence(tuple(frame.image for frame in frames if frame.image)),
+        images=ImageSequence(tuple(frame.image for frame in frames if frame.image), upright=upright),
         bounds=limits,
         background=WHITE if has_alpha and capture.white else None,
         has_alpha=has_alpha,
@@ -62,8 +64,26 @@ def scene_of(
     return scene.subset(chosen).downscaled(downscale)
 
 
+def _posed_as_stored(frames: list[Frame]) -> bool:
+    """Whether the poses are those of the pictures as they are stored, not of those that EXIF turns.
+
+    COLMAP takes no notice of EXIF's orientation. It shows where a picture that is to be turned by a quarter
+    has the shape of its camera only if it is not.
+    """
+    for frame in frames:
+        if frame.image is None:
+            continue
+        wide = frame.lens.width > frame.lens.height
+        held, stored = read_header(frame.image), read_header(frame.image, upright=False)
+        if held != stored and held.width != held.height:
+            return (stored.width > stored.height) == wide
+    return False
+
+
 def _members(capture: Capture, frames: list[Frame], split: str) -> list[int]:
-    """Numbers of the frames of a split."""
+    """Numbers of the frames of a split, or of all."""
+    if split == "all":
+        return list(range(len(frames)))
     if split not in splits_of(capture):
         there = ", ".join(splits_of(capture))
         raise SceneError(f"{capture.file}: no split {split!r}; there are: {there}")
@@ -118,7 +138,8 @@ def _place(
 ) -> tuple[Tensor, Bounds, str]:
     """Model frame, in which z is up, bounds in it, and why these."""
     up = torch.tensor(capture.up).double() if capture.up else mean_up(camera_to_world)
-    layout = layout_of(camera_to_world, torch.from_numpy(capture.points))
+    up = normalize(up, dim=0)
+    layout = layout_of(camera_to_world, torch.from_numpy(capture.points), up)
     model_from_input = model_frame(layout, up)
     cause = "asked for"
     if bounds == "auto" and has_alpha:
