@@ -141,8 +141,16 @@ def finite(
         wanted = (
             "a finite number" if (low, high) == (-LARGEST, LARGEST) else f"a number in ({low:g}, {high:g})"
         )
-        raise SceneError(f"{label}: {name} is {value!r}; it must be {wanted}")
+        raise SceneError(f"{label}: {name} is {_shown(value)}; it must be {wanted}")
     return float(value)
+
+
+def _shown(value: object) -> str:
+    """A value in a message of one line: a list may be long, and nested deeper than repr can go."""
+    if isinstance(value, list | dict):
+        return f"a {type(value).__name__} of {len(value)}"
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def pixels(label: str, name: str, value: object) -> int:

@@ -133,7 +133,7 @@ def capture(path: Path, allow_outside: bool = False) -> Capture:
             label=entry.label,
             name=entry.name,
             image=image,
-            camera_to_world=_pose(entry, contents),
+            camera_to_world=_pose(entry),
             lens=_lens(entry, contents, image or first),
             depth=_depth(entry, file.parent, allow_outside) if unit else None,
         )
@@ -214,7 +214,7 @@ def opencv_pose(label: str, matrix: object, name: str = "transform_matrix") -> n
     return opengl_to_opencv(torch.from_numpy(rigid_pose(label, matrix, name))).numpy()
 
 
-def _pose(entry: Entry, contents: dict[str, Any]) -> np.ndarray:
+def _pose(entry: Entry) -> np.ndarray:
     label, values = entry.label, entry.values
     start = "transform_matrix_start" if "transform_matrix_start" in values else "transform_matrix"
     pose = opencv_pose(label, values.get(start), start)

@@ -69,6 +69,7 @@ def read(path: Path, split: str = "train", downscale: float | int = 1, allow_out
     entries = contents.get("frames")
     if not isinstance(entries, list) or not entries:
         raise SceneError(f"{file}: frames is missing or empty; list at least one frame")
+    _check_plain(file, contents)
     frames = _present(file, [_frame(file, i, e, allow_outside) for i, e in enumerate(entries)])
     header = _common_header(frames)
 
@@ -87,6 +88,21 @@ def read(path: Path, split: str = "train", downscale: float | int = 1, allow_out
         frame_names=tuple(frame.name for frame in frames),
     )
     return scene.downscaled(downscale)
+
+
+def _check_plain(file: Path, contents: dict[str, Any]) -> None:
+    """Refuse lenses and principal points that this format has no place for, and that other programs write."""
+    bent = [key for key in ("k1", "k2", "k3", "k4", "p1", "p2") if contents.get(key) not in (None, 0, 0.0)]
+    middle = all(
+        contents.get(centre) in (None, 0.5 * contents[side]) if _is_number(contents.get(side)) else True
+        for centre, side in (("cx", "w"), ("cy", "h"))
+    )
+    if bent or not middle:
+        told = f"gives {', '.join(bent)}" if bent else "has its principal point aside"
+        raise SceneError(
+            f"{file}: {told}, and NeRF-synthetic knows centred pinholes only; "
+            "name the file transforms.json to have it read as nerfstudio's"
+        )
 
 
 def _load(file: Path) -> dict[str, Any]:

@@ -244,3 +244,16 @@ def test_the_published_lego_is_read(test_data):
     assert_close(scene.cameras.centres.norm(dim=-1), torch.full((25,), 4.0311289), atol=1e-5, rtol=0)
     middle, _ = scene.cameras.project(torch.zeros(3))
     assert_close(middle, torch.full((25, 2), 400.0), atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("lens", [{"k1": 0.1}, {"p2": -1e-3}, {"cx": 3.0, "w": 8}])
+def test_lenses_that_other_programs_write_are_refused_not_passed_over(tmp_path, lens):
+    """And those that are none are taken: BlenderNeRF writes k1 = 0 and a centred cx."""
+    folder = a_scene(tmp_path, [frame()])
+    file = folder / "transforms_train.json"
+    contents = json.loads(file.read_text())
+    file.write_text(json.dumps({**contents, "k1": 0, "p1": 0.0, "cx": 4.0, "w": 8}))
+    assert len(formats.read(folder)) == 1
+    file.write_text(json.dumps({**contents, **lens}))
+    with pytest.raises(SceneError, match=r"transforms_train\.json: .*name the file transforms\.json"):
+        formats.read(folder)

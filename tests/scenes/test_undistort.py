@@ -56,16 +56,18 @@ def test_the_lens_fills_the_pinholes_picture(lens):
         assert float(edge) < 1.0
 
 
-def test_a_lens_that_sees_all_around_is_refused_by_name(tmp_path):
-    poses = torch.eye(4)[None]
-    one = torch.ones(1)
-    around = Cameras(poses, 64 / 6.2831853 * one, 32 / 3.1415927 * one, 32 * one, 16 * one, 64, 32,
-                     projection="equirectangular")  # fmt: skip
-    pictures = ImageSequence((torch.zeros(32, 64, 3, dtype=torch.uint8),))
+def test_a_lens_that_cannot_fill_a_flat_picture_is_refused_by_name(tmp_path):
+    """The optical axis misses the picture: enlarging never brings the edges inside."""
+    camera = camera_behind("fisheye")
+    aside = replace(camera, cx=torch.tensor(-300.0))
+    with pytest.raises(ValueError, match="too wide"):
+        pinhole_for(aside)
     bounds = generate("spheres", width=8, views={"train": 1})["train"].bounds
-    scene = Scene("around", around, pictures, bounds, frame_names=("a.png",))
+    pictures = ImageSequence((torch.zeros(90, 120, 3, dtype=torch.uint8),))
+    cameras = Cameras(*(getattr(aside, n)[None] for n in ("camera_to_world", "fx", "fy", "cx", "cy")), 120, 90,
+                      aside.distortion[None], "fisheye")  # fmt: skip
     with pytest.raises(SceneError, match="picture 0: the lens sees too wide"):
-        undistorted(scene, tmp_path)
+        undistorted(Scene("aside", cameras, pictures, bounds, frame_names=("a.png",)), tmp_path)
 
 
 def in_input_frame(scene: Scene) -> torch.Tensor:
