@@ -141,7 +141,8 @@ def capture(path: Path, allow_outside: bool = False) -> Capture:
     )
     _warn_of_what_is_left_out(file, contents, frames)
     box, up = _box(file, contents), _up(file, contents)
-    return Capture(file, frames, box=box, depth_unit=unit or DEPTH_UNIT, up=up)
+    # instant-ngp crops to its box; the pictures show what lies beyond it, too.
+    return Capture(file, frames, box=box, box_is_all=False, depth_unit=unit or DEPTH_UNIT, up=up)
 
 
 class Entry(NamedTuple):

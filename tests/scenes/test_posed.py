@@ -177,3 +177,11 @@ def test_lenses_of_two_kinds_are_refused_by_name(tmp_path):
     frames = (*capture.frames[:2], fish, capture.frames[3])
     with pytest.raises(SceneError, match=r"frame 2: its lens is fisheye, that of 000\.png perspective"):
         scene_of(replace(capture, frames=frames), tmp_path)
+
+
+def test_a_box_that_is_not_all_does_not_bound_the_scene_unless_asked_to(tmp_path):
+    """instant-ngp's: with its surroundings cut off, the fox is learnt 6 dB worse."""
+    box = ((4.0, -3.0, 0.5), (6.0, -1.0, 1.5))
+    capture = written(tmp_path, ring(8), box=box, box_is_all=False)
+    assert scene_of(capture, tmp_path).bounds.unbounded
+    assert not scene_of(capture, tmp_path, bounds="box").bounds.unbounded
