@@ -134,7 +134,7 @@ def test_a_status_becomes_an_error_with_the_kernels_words(instruction_set):
     with pytest.raises(
         RuntimeError, match=rf"nr_occupancy_bits \({instruction_set}\): an argument is outside"
     ):
-        library().call("nr_occupancy_bits", torch.zeros(27), 3, 0.0, torch.zeros(1, dtype=torch.int64))
+        library().call("nr_occupancy_bits", torch.zeros(27), 3, 1, 0.0, torch.zeros(1, dtype=torch.int64))
 
 
 def test_nothing_is_loaded_when_the_package_is_imported():

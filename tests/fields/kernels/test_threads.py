@@ -45,7 +45,7 @@ def test_a_forked_process_has_threads_of_its_own(instruction_set, with_threads, 
 
     def in_child() -> int:
         bits = torch.zeros_like(expected)
-        library().call("nr_occupancy_bits", density, 64, 0.0, bits)
+        library().call("nr_occupancy_bits", density, 64, 1, 0.0, bits)
         return 0 if torch.equal(bits, expected) else 1
 
     def fork() -> int:
