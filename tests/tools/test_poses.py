@@ -144,14 +144,15 @@ def test_photographs_of_a_known_room_become_a_scene_with_its_poses(photographs, 
     assert sum(len(formats.read(scene, split)) for split in formats.splits(scene)) == VIEWS
     report = json.loads((scene / "poses.json").read_text())
     assert report["points"] == model.num_points3D() == found["points"]
-    assert report["mean_reprojection_error"] == pytest.approx(model.compute_mean_reprojection_error()) < 0.7
+    assert report["mean_reprojection_error"] == pytest.approx(model.compute_mean_reprojection_error())
+    assert report["mean_reprojection_error"] < 0.7
     assert report["pictures_of_models"] == [sorted(path.name for path in photographs.glob("*.png"))]
 
 
 def test_the_same_seed_gives_the_same_scene_whatever_the_threads_and_interruptions(photographs, tmp_path):
     """Ctrl-C while features are made: it stops at once, says how to go on, and then ends as it would have."""
-    code, _, err = run(photographs, "--out", "whole", "--threads", 1, "--quiet", cwd=tmp_path)
-    assert (code, err) == (0, "")
+    whole = tmp_path / "whole"
+    assert command.main([str(photographs), "--out", str(whole), "--threads", "1", "--quiet"]) == 0
     arguments = (photographs, "--out", "cut", "--threads", 2)
     process = start(*arguments, cwd=tmp_path)
     database = tmp_path / "cut.partial" / "database.db"
@@ -166,8 +167,8 @@ def test_the_same_seed_gives_the_same_scene_whatever_the_threads_and_interruptio
     code, out, err = run(*arguments, cwd=tmp_path)
     assert (code, err) == (0, "")
     assert out.count("\n") < 15 and "render train cut" in out
-    whole, cut = files(tmp_path / "whole" / "sparse"), files(tmp_path / "cut" / "sparse")
-    assert whole == cut and "0/images.bin" in whole
+    expected = files(whole / "sparse")
+    assert files(tmp_path / "cut" / "sparse") == expected and "0/images.bin" in expected
 
 
 def features(database):
@@ -243,7 +244,7 @@ def test_an_earlier_attempt_with_other_arguments_is_not_mixed_with_this_one(plai
         with pytest.raises(PosesError, match="no poses found"):
             command.main(arguments)
     with pytest.raises(PosesError, match=r"out\.partial.*other camera_model.*--overwrite"):
-        command.main([*arguments, "--camera-model", "OPENCV"])
+        command.main([*arguments, "--camera-model", "PINHOLE"])
     Image.new("RGB", (64, 48)).save(plain / "3.png")
     with pytest.raises(PosesError, match=r"other files"):
         command.main(arguments)
@@ -277,6 +278,8 @@ def test_a_scene_is_replaced_only_when_the_new_one_is_complete(plain, photograph
     with pytest.raises(PosesError, match="no poses found"):
         command.main([str(plain), "--out", str(out), "--overwrite", "--quiet"])
     assert (out / "precious.txt").exists()
+    for photograph in sorted(photographs.glob("*.png"))[4:]:
+        photograph.unlink()
     assert command.main([str(photographs), "--out", str(out), "--overwrite", "--quiet"]) == 0
     assert not (out / "precious.txt").exists() and (out / "sparse" / "0").is_dir()
 
@@ -334,13 +337,13 @@ def test_help_is_there_at_once(tmp_path):
 
 
 def test_a_real_capture(test_data, tmp_path):
-    """Castle: 11 photographs of 6 megapixels with EXIF, shrunk to keep the suite short, beside text files."""
+    """Castle: 11 photographs with EXIF beside text files, shrunk to keep the suite short."""
     folder = tmp_path / "castle"
     folder.mkdir()
     for source in (test_data / "castle" / "images").iterdir():
         if source.suffix == ".JPG":
             with Image.open(source) as image:
-                image.resize((708, 532)).save(folder / source.name, exif=image.getexif())
+                image.resize((472, 355)).save(folder / source.name, exif=image.getexif())
         else:
             (folder / source.name).write_bytes(source.read_bytes())
     code = command.main([str(folder), "--out", str(tmp_path / "out"), "--quiet"])

@@ -6,7 +6,6 @@ import signal
 import sqlite3
 import time
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import pycolmap
@@ -114,20 +113,79 @@ def test_pictures_that_nothing_connects_become_models_of_their_own_the_largest_f
     assert not set(models[0].reg_image_ids()) & set(models[1].reg_image_ids())
 
 
-def test_no_matches_give_no_model_and_advice(tmp_path):
+def test_no_matches_give_no_model(tmp_path):
     database, _ = synthetic(tmp_path)
     for table in ("two_view_geometries", "matches"):
         query(database, f"DELETE FROM {table}")
     assert reconstruct(database, tmp_path) == []
-    error = mapping.no_model(database, Settings(matching="sequential"), Path("out.partial"))
-    assert isinstance(error, PosesError)
-    assert "overlap" in str(error) and "--matching exhaustive" in str(error) and "out.partial" in str(error)
+
+
+LENS = (900.0, 534.0, 371.0, -0.12, 0.05)  # RADIAL: focal length, principal point off the middle, k1, k2
+
+
+def of_a_real_lens(folder, pictures):
+    """A synthetic capture whose database knows no more of its lens than a photograph's EXIF."""
+    model = pycolmap.CameraModelId.RADIAL
+    database, truth = synthetic(
+        folder, num_frames_per_rig=pictures, camera_model_id=model, camera_params=list(LENS), num_points3D=500
+    )
+    with pycolmap.Database.open(database) as opened:
+        for camera in opened.read_all_cameras():
+            guess = pycolmap.Camera.create_from_model_name(
+                camera.camera_id, "SIMPLE_RADIAL", 1000.0, 1024, 768
+            )
+            opened.update_camera(guess)
+    return database, truth
+
+
+def test_many_pictures_of_one_camera_tell_its_lens_in_full(tmp_path):
+    """Principal point and k2, which pictures are not placed with: without them all poses are turned."""
+    database, truth = of_a_real_lens(tmp_path, mapping.MANY)
+    model = pycolmap.Reconstruction(reconstruct(database, tmp_path)[0])
+    (camera,) = model.cameras.values()
+    assert camera.model.name == "RADIAL"
+    points = np.array([point.xyz for point in truth.points3D.values()])
+    for image in truth.images.values():
+        seen = image.cam_from_world() * points
+        away = camera.img_from_cam(seen) - truth.cameras[image.camera_id].img_from_cam(seen)
+        assert np.abs(away).max() < 1.5  # pixels; the middle of the picture is 22 off
+    errors = pycolmap.compare_reconstructions(model, truth, alignment_error="proj_center")["errors"]
+    assert max(error.rotation_error_deg for error in errors) < 0.1
+
+
+@pytest.mark.parametrize(("name", "found"), [(None, "SIMPLE_RADIAL"), ("OPENCV", "OPENCV")])
+def test_few_pictures_leave_the_principal_point_in_the_middle(tmp_path, name, found):
+    database, _ = of_a_real_lens(tmp_path, mapping.MANY - 1)
+    model = pycolmap.Reconstruction(reconstruct(database, tmp_path, camera_model=name)[0])
+    (camera,) = model.cameras.values()
+    assert camera.model.name == found
+    assert (camera.principal_point_x, camera.principal_point_y) == (512, 384)
+
+
+@pytest.mark.parametrize("name", mapping.CAMERA_MODELS)
+def test_a_lens_stays_what_it_is_when_its_model_changes(name):
+    camera = pycolmap.Camera.create_from_model_name(1, mapping.CAMERA_MODELS[name], 900.0, 1024, 768)
+    camera.params = [900.0, 534.0, 371.0, -0.12][: len(camera.params)]
+    points = np.random.default_rng(0).uniform((-0.5, -0.5, 1.5), (0.5, 0.5, 2.5), (20, 3))
+    before = camera.img_from_cam(points)
+    mapping._change_model(camera, name)
+    assert camera.model.name == name
+    np.testing.assert_allclose(camera.img_from_cam(points), before, atol=1e-9)
+
+
+@pytest.mark.parametrize("params", [(900, 700, 384, 0, 0), (50, 512, 384, 0, 0), (900, 512, 384, 0, 3)])
+def test_an_absurd_lens_is_not_kept(params):
+    """Far from the middle, fish eyes of a normal lens, coefficients that no lens has."""
+    camera = pycolmap.Camera.create_from_model_name(1, "RADIAL", 900.0, 1024, 768)
+    assert not mapping._is_absurd(camera)
+    camera.params = params
+    assert mapping._is_absurd(camera)
 
 
 def test_features_and_matches_that_are_there_are_not_computed_again(tmp_path):
     """What stands in the database is altered by hand; a second run must leave it altered."""
     database, images = prepared(tmp_path)
-    mapping.extract(database, images, Settings())
+    mapping.extract(database, images, [], Settings())
     mapping.match(database, Settings())
     features, pairs = query(database, KEYPOINTS), query(database, PAIRS)
     assert min(rows for _, rows, _ in features) > 50 and len(pairs) == 6
@@ -139,7 +197,7 @@ def test_features_and_matches_that_are_there_are_not_computed_again(tmp_path):
     query(database, "DELETE FROM keypoints WHERE image_id = 4")
     query(database, "DELETE FROM descriptors WHERE image_id = 4")
     altered = query(database, KEYPOINTS)
-    mapping.extract(database, images, Settings())
+    mapping.extract(database, images, [], Settings())
     mapping.match(database, Settings())
     assert query(database, KEYPOINTS) == [*altered, features[3]]
     assert query(database, PAIRS)[0][2] == bytes(len(pairs[0][2]))
@@ -157,7 +215,7 @@ def test_features_of_many_pictures_at_a_time_fit_into_the_memory():
 
 def test_matches_do_not_depend_on_the_threads_or_on_what_was_matched_before(tmp_path):
     database, images = prepared(tmp_path, count=6)
-    mapping.extract(database, images, Settings(threads=1))
+    mapping.extract(database, images, [], Settings(threads=1))
     mapping.match(database, Settings(threads=1))
     pairs = query(database, PAIRS)
     assert sum(rows > 0 for _, rows, _ in pairs) > 5
@@ -173,7 +231,7 @@ def test_a_camera_is_shared_by_its_group_and_by_no_other(tmp_path):
     mapping.register(database, tmp_path / "images", [names[:3], names[3:]], Settings(camera_model="OPENCV"))
     with pycolmap.Database.open(database) as opened:
         cameras = {image.name: image.camera_id for image in opened.read_all_images()}
-        assert {camera.model.name for camera in opened.read_all_cameras()} == {"OPENCV"}
+        assert {camera.model.name for camera in opened.read_all_cameras()} == {"SIMPLE_RADIAL"}
     assert len({cameras[name] for name in names[:3]}) == 1
     assert cameras[names[3]] != cameras[names[0]] and len(cameras) == 4
 
@@ -189,7 +247,7 @@ def test_a_database_that_was_not_finished_is_begun_anew(tmp_path):
 
 def test_the_number_of_pairs_is_what_matching_looks_at(tmp_path):
     database, images = prepared(tmp_path, count=7, step=4)
-    mapping.extract(database, images, Settings())
+    mapping.extract(database, images, [], Settings())
     sequential = Settings(matching="sequential", overlap=3)
     mapping.match(database, sequential)
     assert mapping.count(database, "two_view_geometries") == mapping.number_of_pairs(7, sequential) == 18

@@ -10,8 +10,7 @@ from PIL import Image
 
 from scenes.images import read_image
 from tools.poses import photos
-from tools.poses.mapping import lenses
-from tools.poses.photos import Photo, PosesError, Position, collect, place
+from tools.poses.photos import Photo, PosesError, Position, collect, lenses, place
 
 ORIENTATION, MAKE, FOCAL, EXIF, GPS = 0x0112, 0x010F, 0x920A, 0x8769, 0x8825
 

@@ -2,12 +2,25 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tools.poses.mapping import Settings
 from tools.poses.photos import Position
-from tools.poses.report import Health, Placed, Report, advice, align, as_json, enu, lines, similarity_between
+from tools.poses.report import (
+    Health,
+    Placed,
+    Report,
+    advice,
+    align,
+    as_json,
+    enu,
+    lines,
+    no_model,
+    similarity_between,
+)
 
 GOOD = Health(
     images=10,
@@ -132,7 +145,7 @@ def test_positions_without_height_align_too(rng):
 
 
 def test_a_good_model_needs_no_advice():
-    assert advice(GOOD, "SIMPLE_RADIAL", "exhaustive", False) == []
+    assert advice(GOOD, Settings(), False) == []
 
 
 @pytest.mark.parametrize(
@@ -151,15 +164,30 @@ def test_a_good_model_needs_no_advice():
     ],
 )
 def test_a_bad_model_names_its_remedy(change, said):
-    text = " | ".join(advice(dataclasses.replace(GOOD, **change), "SIMPLE_RADIAL", "exhaustive", False))
+    text = " | ".join(advice(dataclasses.replace(GOOD, **change), Settings(), False))
     assert all(part in text for part in said), text
 
 
 def test_the_advice_is_not_to_do_what_was_done():
     few = dataclasses.replace(GOOD, registered=4, mean_reprojection_error=2.0)
-    assert "--matching exhaustive" in advice(few, "OPENCV", "sequential", False)[0]
-    text = " ".join(advice(few, "OPENCV", "exhaustive", True))
+    assert "--matching exhaustive" in advice(few, Settings(matching="sequential"), False)[0]
+    text = " ".join(advice(few, Settings(camera_model="OPENCV"), True))
     assert "--matching" not in text and "--camera-model" not in text and "--frames" in text
+
+
+def test_a_lens_that_was_asked_for_and_not_used_is_named():
+    kept = dataclasses.replace(GOOD, cameras=({"model": "SIMPLE_RADIAL"},))
+    assert "SIMPLE_RADIAL was kept" in advice(kept, Settings(camera_model="FULL_OPENCV"), False)[0]
+    assert (
+        advice(kept, Settings(camera_model="SIMPLE_RADIAL"), False) == advice(kept, Settings(), False) == []
+    )
+
+
+def test_when_there_is_no_model_the_cause_and_the_remedy_are_named():
+    apart = str(no_model(0, Settings(matching="sequential"), Path("out.partial")))
+    assert "overlap" in apart and "--matching exhaustive" in apart and "out.partial" in apart
+    still = str(no_model(7, Settings(), Path("out.partial")))
+    assert "sideways" in still and "--matching" not in still
 
 
 def test_the_report_is_plain_data_and_lines(rng):

@@ -14,7 +14,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,8 @@ VERSION = 1
 
 
 def parser() -> Parser:
-    from tools.poses.mapping import CAMERA_MODELS, MATCHING, SHARING
+    from tools.poses.mapping import CAMERA_MODELS, MANY, MATCHING
+    from tools.poses.photos import SHARING
 
     parser = Parser("poses", SUMMARY)
     parser.add_argument(
@@ -59,10 +60,10 @@ def parser() -> Parser:
     )
     parser.add_argument(
         "--camera-model",
-        choices=CAMERA_MODELS,
-        default="SIMPLE_RADIAL",
+        choices=tuple(CAMERA_MODELS),
         metavar="NAME",
-        help=f"as COLMAP names it: {', '.join(CAMERA_MODELS)} (default: SIMPLE_RADIAL)",
+        help=f"as COLMAP names it: {', '.join(CAMERA_MODELS)} (default: RADIAL for a camera of {MANY} "
+        "pictures or more, else SIMPLE_RADIAL)",
     )
     parser.add_argument(
         "--frames", type=whole, metavar="N", help="frames to keep of a video (default: two a second)"
@@ -98,8 +99,9 @@ def main(arguments: list[str]) -> int:
         try:
             found = find(job, Watch(Console(quiet=options.quiet or options.json), stopped))
         except Interrupted:
+            kept = f"what is done is kept in {job.partial}; go on" if job.partial.exists() else "begin again"
             again = shlex.join(["render", "poses", *arguments])
-            raise PosesError(f"stopped; what is done is kept in {job.partial}; go on with: {again}") from None
+            raise PosesError(f"stopped; {kept} with: {again}") from None
     if options.json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
     return 0
@@ -136,6 +138,10 @@ class Job:
     def database(self) -> Path:
         return self.partial / "database.db"
 
+    @property
+    def record(self) -> Path:
+        return self.partial / "frames.json"
+
 
 def prepare(options: Namespace) -> Job:
     """Settle what to do, before any work. Raises: PosesError."""
@@ -161,7 +167,7 @@ def prepare(options: Namespace) -> Job:
         "files": {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in files},
         "frames": options.frames,
         "camera": options.camera,
-        "camera_model": options.camera_model,
+        "camera_model": settings.first_model,
         "seed": options.seed,
     }
     out = options.out or Path("scenes") / source.resolve().stem
@@ -253,23 +259,29 @@ class Watch:
 
 def find(job: Job, watch: Watch) -> dict[str, Any]:
     """All of it. Returns what --json prints. Raises: PosesError, Interrupted."""
-    from tools.poses import report
+    from tools.poses import mapping, report
 
     began = time.perf_counter()
     with watch.console.progress():
-        photos = gather(job, watch)
-        number = map_photos(job, photos, watch)
-    names = [photo.name for photo in photos.photos]
+        photos, groups = (gather_frames if job.is_video else gather)(job, watch)
+        number = map_photos(job, groups, watch)
     positions = {photo.name: photo.position for photo in photos.photos if photo.position}
-    health = report.examine([job.scene / "sparse" / str(i) for i in range(number)], names)
+    models = [job.scene / "sparse" / str(i) for i in range(number)]
+    names, priors = [photo.name for photo in photos.photos], mapping.cameras_with_prior(job.database)
+    health = report.examine(models, names, priors)
     found = report.Report(
         health,
         positions,
         report.align(health.models[0], positions),
-        report.advice(health, job.settings.camera_model, job.settings.matching, job.is_video),
+        report.advice(health, job.settings, job.is_video),
     )
     seconds = time.perf_counter() - began
-    facts = report.as_json(found) | {"refused": photos.refused, "asked": job.asked, "seconds": seconds}
+    facts = report.as_json(found) | {
+        "refused": photos.refused,
+        "video": json.loads(job.record.read_text(encoding="utf-8")) if job.is_video else None,
+        "asked": job.asked | asdict(job.settings),
+        "seconds": seconds,
+    }
     save(job, facts)
     for line in report.lines(found):
         watch.console.say(line)
@@ -278,47 +290,47 @@ def find(job: Job, watch: Watch) -> dict[str, Any]:
     return {name: facts[name] for name in summary} | {"out": str(job.out), "seconds": seconds}
 
 
-def gather(job: Job, watch: Watch) -> "Photos":
-    """The pictures, upright, in OUT.partial/scene/images. Raises: PosesError, Interrupted."""
+def gather(job: Job, watch: Watch) -> tuple["Photos", list[list[str]]]:
+    """The photographs, put upright into OUT.partial/scene/images, and the names of those that share a camera.
+
+    Raises: PosesError, Interrupted.
+    """
     from tools.poses import photos
 
-    if job.is_video:
-        return gather_frames(job, watch)
     found = photos.collect(job.source, watch.count("looking at photograph"))
+    groups = photos.lenses(found.photos, job.sharing)
     begin(job)
     if not job.images.exists():
         fresh = fresh_folder(job)
         photos.place(found.photos, fresh)
         fresh.rename(job.images)
     sizes = {f"{photo.width}x{photo.height}" for photo in found.photos}
+    size = sizes.pop() if len(sizes) == 1 else f"{len(sizes)} sizes"
+    cameras = "one camera" if len(groups) == 1 else f"{len(groups)} cameras"
     others = f"; {found.ignored} other files left aside" if found.ignored else ""
-    watch.console.say(
-        f"{found.folder}: {len(found.photos)} photographs, "
-        f"{sizes.pop() if len(sizes) == 1 else f'{len(sizes)} sizes'}{others}"
-    )
+    watch.console.say(f"{found.folder}: {len(found.photos)} photographs, {size}, {cameras}{others}")
     for name, cause in found.refused.items():
         warn(f"{name} is left out: {cause}")
-    return found
+    return found, groups
 
 
-def gather_frames(job: Job, watch: Watch) -> "Photos":
-    """Frames of a video, as photographs without EXIF."""
+def gather_frames(job: Job, watch: Watch) -> tuple["Photos", list[list[str]]]:
+    """The same of the sharpest frames of a video."""
     from tools.poses import frames
-    from tools.poses.photos import Photo, Photos
+    from tools.poses.photos import Photo, Photos, lenses
 
-    record = job.partial / "frames.json"
     if not job.images.exists():
         planned = frames.plan(job.source, job.frames, watch.count("looking at frame"))
         begin(job)
         fresh = fresh_folder(job)
         size = frames.write(job.source, planned, fresh, watch.count("writing frame"))
-        write_json(record, frames.as_json(planned, *size))
+        write_json(job.record, frames.as_json(planned, *size))
         fresh.rename(job.images)
-    facts = json.loads(record.read_text(encoding="utf-8"))
+    facts = json.loads(job.record.read_text(encoding="utf-8"))
     width, height = facts["width"], facts["height"]
     kept = tuple(Photo(job.images / frame["name"], width, height) for frame in facts["kept"])
     watch.console.say(f"{job.source}: the {len(kept)} sharpest of {facts['frames']} frames, {width}x{height}")
-    return Photos(job.images, kept, {}, 0)
+    return Photos(job.images, kept, {}, 0), lenses(kept, job.sharing)
 
 
 def fresh_folder(job: Job) -> Path:
@@ -329,14 +341,15 @@ def fresh_folder(job: Job) -> Path:
     return fresh
 
 
-def map_photos(job: Job, photos: "Photos", watch: Watch) -> int:
+def map_photos(job: Job, groups: list[list[str]], watch: Watch) -> int:
     """Features, matches and models: scene/sparse/0, ..., the largest first. Returns how many.
 
     Raises: PosesError if there is none; Interrupted.
     """
-    from tools.poses import mapping
+    from tools.poses import mapping, report
 
-    settings, database, images, total = job.settings, job.database, job.images, len(photos.photos)
+    settings, database, images = job.settings, job.database, job.images
+    total = sum(map(len, groups))
 
     def stage(progress: Callable[[], str], work: Callable[..., Any], *arguments: Any) -> tuple[Any, str]:
         """The result of a step, and how long it took."""
@@ -350,11 +363,9 @@ def map_photos(job: Job, photos: "Photos", watch: Watch) -> int:
         )
         return result, duration(time.perf_counter() - began)
 
-    groups = mapping.lenses(photos.photos, job.sharing)
-    stage(lambda: "cameras", mapping.register, database, images, groups, settings)
     _, took = stage(
         lambda: f"features {mapping.count(database, 'keypoints')}/{total}",
-        mapping.extract, database, images, settings,
+        mapping.extract, database, images, groups, settings,
     )  # fmt: skip
     watch.console.say(f"features: {mapping.number_of_features(database)} in {total} pictures, {took}")
     pairs = mapping.number_of_pairs(total, settings)
@@ -370,7 +381,7 @@ def map_photos(job: Job, photos: "Photos", watch: Watch) -> int:
         mapping.reconstruct, database, images, work, sparse, settings, placed,
     )  # fmt: skip
     if not models:
-        raise mapping.no_model(database, settings, job.partial)
+        raise report.no_model(connected, settings, job.partial)
     watch.console.say(f"mapping: {models} {'model' if models == 1 else 'models'}, {took}")
     return models
 

@@ -15,21 +15,33 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence, Set
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tools.poses.photos import Photo, PosesError
+from tools.poses.photos import PosesError
 
-# What scenes/formats reads.
-CAMERA_MODELS = (
-    "SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV",
-    "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE", "OPENCV_FISHEYE",
-)  # fmt: skip
-SHARING = ("auto", "shared", "per-image")
+# COLMAP's camera models that scenes/formats reads, each with the simple one that pictures are placed with: a
+# few pictures do not fix many coefficients, and a wrong lens leaves the next picture without a place.
+CAMERA_MODELS = {
+    "SIMPLE_PINHOLE": "SIMPLE_PINHOLE",
+    "PINHOLE": "SIMPLE_PINHOLE",
+    "SIMPLE_RADIAL": "SIMPLE_RADIAL",
+    "RADIAL": "SIMPLE_RADIAL",
+    "OPENCV": "SIMPLE_RADIAL",
+    "FULL_OPENCV": "SIMPLE_RADIAL",
+    "SIMPLE_RADIAL_FISHEYE": "SIMPLE_RADIAL_FISHEYE",
+    "RADIAL_FISHEYE": "SIMPLE_RADIAL_FISHEYE",
+    "OPENCV_FISHEYE": "SIMPLE_RADIAL_FISHEYE",
+}
+FIRST_MODEL, USUAL_MODEL = "SIMPLE_RADIAL", "RADIAL"  # where nobody names one
+MANY = 10  # pictures of one camera, which fix its principal point as well
+PRINCIPAL_POINT_SHIFT = 0.1  # most, of the longer side
+BOGUS = (0.1, 10.0, 1.0)  # focal length over the longer side, and coefficients: COLMAP's own limits
 MATCHING = ("exhaustive", "sequential")
 MOST_EXHAUSTIVE = 200  # photographs: 19 900 pairs
 DOUBLINGS = 10  # sequential matching looks at neighbours 1, 2, 4, ... 512 places away, too
@@ -51,13 +63,18 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """How poses are found. threads: None: all."""
+    """How poses are found. camera_model: None: see `refine`. threads: None: all."""
 
-    camera_model: str = "SIMPLE_RADIAL"
+    camera_model: str | None = None
     matching: str = "exhaustive"
     overlap: int = 10  # neighbours on either side, in sequential matching
     seed: int = 0
     threads: int | None = None
+
+    @property
+    def first_model(self) -> str:
+        """The camera model that pictures are placed with."""
+        return CAMERA_MODELS[self.camera_model or FIRST_MODEL]
 
 
 def load_pycolmap() -> ModuleType:
@@ -70,24 +87,6 @@ def load_pycolmap() -> ModuleType:
             raise PosesError(f"pycolmap is missing: {remedy}") from error
         raise PosesError(f"pycolmap cannot be loaded ({error}); install it again: {remedy}") from error
     return pycolmap
-
-
-def lenses(photos: Sequence[Photo], sharing: str = "auto") -> list[list[str]]:
-    """Names of the photographs that share one camera.
-
-    auto: those of one size, make, model and focal length do.
-    Raises: PosesError if all are to share one, and are not of one size.
-    """
-    if sharing == "per-image":
-        return [[photo.name] for photo in photos]
-    groups: dict[tuple, list[str]] = {}
-    for photo in photos:
-        camera = photo.camera if sharing == "auto" else ""
-        groups.setdefault((photo.width, photo.height, camera), []).append(photo.name)
-    if sharing == "shared" and len(groups) > 1:
-        sizes = ", ".join(f"{names[0]} {width} x {height}" for (width, height, _), names in groups.items())
-        raise PosesError(f"photographs of different sizes cannot share a camera ({sizes}); use --camera auto")
-    return list(groups.values())
 
 
 def register(database: Path, images: Path, groups: Sequence[Sequence[str]], settings: Settings) -> None:
@@ -108,14 +107,15 @@ def register(database: Path, images: Path, groups: Sequence[Sequence[str]], sett
             images,
             camera_mode=pycolmap.CameraMode.SINGLE,
             image_names=list(names),
-            options=pycolmap.ImageReaderOptions(camera_model=settings.camera_model),
+            options=pycolmap.ImageReaderOptions(camera_model=settings.first_model),
         )
     fresh.rename(database)
 
 
-def extract(database: Path, images: Path, settings: Settings) -> None:
-    """SIFT features of the pictures that have none yet."""
+def extract(database: Path, images: Path, groups: Sequence[Sequence[str]], settings: Settings) -> None:
+    """SIFT features of the pictures that have none yet; `register` where there is no database."""
     pycolmap = load_pycolmap()
+    register(database, images, groups, settings)
     with pycolmap.Database.open(database) as opened:
         largest = max(opened.read_all_cameras(), key=lambda camera: camera.width * camera.height)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None
@@ -187,8 +187,60 @@ def reconstruct(
     models = sorted(found.values(), key=lambda model: (-model.num_reg_images(), -model.num_points3D()))
     for number, model in enumerate(models):
         (sparse / str(number)).mkdir()
-        model.write_binary(sparse / str(number))
+        refine(model, settings.camera_model).write_binary(sparse / str(number))
     return len(models)
+
+
+def refine(model: Any, camera_model: str | None) -> Any:
+    """A last bundle adjustment of a `pycolmap.Reconstruction`, with the lenses in full. Returns the result.
+
+    camera_model: what all cameras become; None: those of MANY pictures become USUAL_MODEL, the others stay.
+    Of cameras of MANY pictures the principal point is found, too. If a lens comes out absurd, all stays.
+    """
+    pycolmap = load_pycolmap()
+    pictures = Counter(model.image(number).camera_id for number in model.reg_image_ids())
+    many = {number for number in pictures if pictures[number] >= MANY}
+    refined = pycolmap.Reconstruction(model)
+    for number, camera in refined.cameras.items():
+        if camera_model or number in many:
+            _change_model(camera, camera_model or USUAL_MODEL)
+    if camera_model and pictures.keys() - many:
+        _adjust(refined, fixed=set(), principal_point=False)
+    if many:
+        _adjust(refined, fixed=pictures.keys() - many, principal_point=True)
+    return model if any(map(_is_absurd, refined.cameras.values())) else refined
+
+
+def _change_model(camera: Any, name: str) -> None:
+    """Make a first model another one: what that knows besides is 0."""
+    pycolmap = load_pycolmap()
+    known = dict(zip(camera.params_info.split(", "), camera.params, strict=True))
+    known |= {"fx": known["f"], "fy": known["f"], "k1": known.get("k", 0.0)}
+    camera.model = getattr(pycolmap.CameraModelId, name)
+    camera.params = [known.get(parameter, 0.0) for parameter in camera.params_info.split(", ")]
+
+
+def _adjust(model: Any, fixed: Set[int], principal_point: bool) -> None:
+    """Bundle adjustment of all poses, points and intrinsics but those of the cameras in `fixed`."""
+    pycolmap = load_pycolmap()
+    options = pycolmap.BundleAdjustmentOptions(refine_principal_point=principal_point, print_summary=False)
+    options.ceres.solver_options.num_threads = 1  # as in `reconstruct`
+    config = pycolmap.BundleAdjustmentConfig()
+    for number in model.reg_image_ids():
+        config.add_image(number)
+    for number in fixed:
+        config.set_constant_cam_intrinsics(number)
+    config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
+    pycolmap.create_default_bundle_adjuster(options, config, model).solve()
+
+
+def _is_absurd(camera: Any) -> bool:
+    across, down = (
+        abs(camera.principal_point_x - camera.width / 2),
+        abs(camera.principal_point_y - camera.height / 2),
+    )
+    limit = PRINCIPAL_POINT_SHIFT * max(camera.width, camera.height)
+    return camera.has_bogus_params(*BOGUS) or max(across, down) > limit
 
 
 def apart(
@@ -276,8 +328,8 @@ def _crash(code: int, log: Path) -> PosesError:
     return PosesError(f"pycolmap crashed (exit code {code}); its last words are in {log}")
 
 
-def ask(database: Path, query: str) -> int:
-    """A number from the database, also while another process writes it; 0 while it is locked.
+def ask(database: Path, query: str) -> list[tuple]:
+    """What the database answers, also while another process writes it; nothing while it is locked.
 
     Never while this process has it open through pycolmap: closing one of two SQLite libraries' files in
     a process drops the locks of the other.
@@ -285,23 +337,28 @@ def ask(database: Path, query: str) -> int:
     address = f"{database.resolve().as_uri()}?mode=ro"
     try:
         with closing(sqlite3.connect(address, uri=True, timeout=POLL)) as connection:
-            return connection.execute(query).fetchone()[0] or 0
+            return connection.execute(query).fetchall()
     except sqlite3.OperationalError:
-        return 0
+        return []
 
 
 def count(database: Path, table: str) -> int:
     """How many pictures have `keypoints`, or how many pairs have `two_view_geometries`, so far."""
-    return ask(database, f"SELECT COUNT(*) FROM {table}")
+    return sum(number for (number,) in ask(database, f"SELECT COUNT(*) FROM {table}"))
 
 
 def number_of_features(database: Path) -> int:
-    return ask(database, "SELECT SUM(rows) FROM keypoints")
+    return sum(rows for (rows,) in ask(database, "SELECT rows FROM keypoints"))
 
 
 def number_of_connected(database: Path) -> int:
     """Pairs that one rigid scene explains."""
-    return ask(database, "SELECT COUNT(*) FROM two_view_geometries WHERE rows > 0")
+    return len(ask(database, "SELECT pair_id FROM two_view_geometries WHERE rows > 0"))
+
+
+def cameras_with_prior(database: Path) -> set[int]:
+    """Cameras whose focal length EXIF tells."""
+    return {number for (number,) in ask(database, "SELECT camera_id FROM cameras WHERE prior_focal_length")}
 
 
 def number_of_pairs(pictures: int, settings: Settings) -> int:
@@ -310,17 +367,3 @@ def number_of_pairs(pictures: int, settings: Settings) -> int:
         return pictures * (pictures - 1) // 2
     steps = {*range(1, settings.overlap + 1), *(2**power for power in range(DOUBLINGS))}
     return sum(max(pictures - step, 0) for step in steps)
-
-
-def no_model(database: Path, settings: Settings, partial: Path) -> PosesError:
-    """The error for pictures of which no model could be made."""
-    if number_of_connected(database) == 0:
-        cause = "no two pictures show the same thing sharply enough"
-        remedy = "take photos that overlap by two thirds, of something with texture"
-    else:
-        cause = "the pictures overlap, but not from places far enough apart"
-        remedy = "step sideways between photos, and do not only turn"
-    wider = " or try --matching exhaustive" if settings.matching == "sequential" else ""
-    return PosesError(
-        f"no poses found: {cause}; {remedy}{wider} (features and matches are kept in {partial})"
-    )

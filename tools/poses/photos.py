@@ -4,7 +4,7 @@ import math
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ ORIENTATION = 0x0112
 MAKE, MODEL, EXIF_PART, GPS_PART = 0x010F, 0x0110, 0x8769, 0x8825
 FOCAL_LENGTH, FOCAL_LENGTH_35MM = 0x920A, 0xA405
 LATITUDE_HALF, LATITUDE, LONGITUDE_HALF, LONGITUDE, BELOW_SEA, ALTITUDE = 1, 2, 3, 4, 5, 6
+SHARING = ("auto", "shared", "per-image")
 UPRIGHT_QUALITY = 95  # of a JPEG that is turned
 
 Progress = Callable[[int, int], None]  # called with (done, total)
@@ -219,6 +220,24 @@ def _number(value: Any) -> float | None:
     except (TypeError, ValueError, ZeroDivisionError):
         return None
     return number if math.isfinite(number) else None
+
+
+def lenses(photos: Sequence[Photo], sharing: str = "auto") -> list[list[str]]:
+    """Names of the photographs that share one camera.
+
+    auto: those of one size, make, model and focal length do.
+    Raises: PosesError if all are to share one, and are not of one size.
+    """
+    if sharing == "per-image":
+        return [[photo.name] for photo in photos]
+    groups: dict[tuple, list[str]] = {}
+    for photo in photos:
+        camera = photo.camera if sharing == "auto" else ""
+        groups.setdefault((photo.width, photo.height, camera), []).append(photo.name)
+    if sharing == "shared" and len(groups) > 1:
+        sizes = ", ".join(f"{names[0]} {width} x {height}" for (width, height, _), names in groups.items())
+        raise PosesError(f"photographs of different sizes cannot share a camera ({sizes}); use --camera auto")
+    return list(groups.values())
 
 
 def place(photos: Iterable[Photo], folder: Path) -> None:

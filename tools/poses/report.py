@@ -1,13 +1,14 @@
 """The health report of poses: how much was found, how well it fits, and what to do where it is bad."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tools.poses.photos import Position
+from tools.poses.mapping import Settings, load_pycolmap
+from tools.poses.photos import PosesError, Position
 
 VERSION = 1  # of poses.json
 # What a good capture reaches; below, there is advice.
@@ -84,10 +85,11 @@ class Report:
     advice: Sequence[str]
 
 
-def examine(folders: Sequence[Path], names: Sequence[str]) -> Health:
-    """The health of the COLMAP models in `folders`, at least one, the largest first, of these pictures."""
-    from tools.poses.mapping import load_pycolmap
+def examine(folders: Sequence[Path], names: Sequence[str], priors: Set[int]) -> Health:
+    """The health of the COLMAP models in `folders`, at least one, the largest first, of these pictures.
 
+    priors: the cameras whose focal length EXIF tells, which the models' files do not know.
+    """
     models = [load_pycolmap().Reconstruction(folder) for folder in folders]
     placed = tuple(_placed(model) for model in models)
     best = models[0]
@@ -102,7 +104,7 @@ def examine(folders: Sequence[Path], names: Sequence[str]) -> Health:
         mean_observations=best.compute_mean_observations_per_reg_image(),
         models=placed,
         unplaced=tuple(name for name in names if name not in known),
-        cameras=tuple(_camera(camera) for _, camera in sorted(best.cameras.items())),
+        cameras=tuple(_camera(best.cameras[number], number in priors) for number in sorted(best.cameras)),
     )
 
 
@@ -112,13 +114,13 @@ def _placed(model: Any) -> Placed:
     return Placed(tuple(image.name for image in images), centres)
 
 
-def _camera(camera: Any) -> dict[str, Any]:
+def _camera(camera: Any, prior: bool) -> dict[str, Any]:
     return {
         "model": camera.model.name,
         "width": camera.width,
         "height": camera.height,
         "params": [float(value) for value in camera.params],
-        "focal_length_from_exif": bool(camera.has_prior_focal_length),
+        "focal_length_from_exif": prior,
     }
 
 
@@ -153,8 +155,6 @@ def align(model: Placed, positions: Mapping[str, Position]) -> Alignment | None:
 
 def enu(places: np.ndarray, origin: np.ndarray) -> np.ndarray:
     """Latitude, longitude (degrees) and altitude (n, 3) as metres east, north and up of `origin` (WGS84)."""
-    from tools.poses.mapping import load_pycolmap
-
     return load_pycolmap().GPSTransform().ellipsoid_to_enu(places, *origin)
 
 
@@ -178,12 +178,12 @@ def similarity_between(source: np.ndarray, target: np.ndarray) -> np.ndarray | N
     return matrix
 
 
-def advice(health: Health, camera_model: str, matching: str, video: bool) -> list[str]:
+def advice(health: Health, settings: Settings, video: bool) -> list[str]:
     """What to do, most important first; nothing where all is well."""
     lines = []
     more = "keep more frames (--frames N)" if video else "take sharp photos that overlap by two thirds"
     if health.share < GOOD_SHARE:
-        wider = ", or compare all pairs (--matching exhaustive)" if matching == "sequential" else ""
+        wider = ", or compare all pairs (--matching exhaustive)" if settings.matching == "sequential" else ""
         lines.append(f"only {health.registered} of {health.images} pictures have a pose: {more}{wider}")
     if len(health.models) > 1:
         first, second = (_span(model.names) for model in health.models[:2])
@@ -194,14 +194,33 @@ def advice(health: Health, camera_model: str, matching: str, video: bool) -> lis
     if health.unplaced:
         lines.append(f"without a pose: {_listed(health.unplaced)}")
     if health.mean_reprojection_error > GOOD_ERROR:
-        other = "--camera per-image" if camera_model == "OPENCV" else "--camera-model OPENCV"
+        other = "--camera per-image" if settings.camera_model else "--camera-model OPENCV"
         lines.append(
             f"points miss their pixels by {health.mean_reprojection_error:.2f} on average: try {other}, and "
             "leave out pictures in which things move"
         )
+    kept = {camera["model"] for camera in health.cameras} - {settings.camera_model}
+    if settings.camera_model and kept:
+        lines.append(
+            f"{settings.camera_model} came out absurd, {' '.join(kept)} was kept: leave out --camera-model"
+        )
     if health.mean_track_length < GOOD_TRACK:
         lines.append(f"a point is seen by only {health.mean_track_length:.1f} pictures on average: {more}")
     return lines
+
+
+def no_model(connected: int, settings: Settings, partial: Path) -> PosesError:
+    """The error for pictures that gave no model, though `connected` pairs of them show the same thing."""
+    if connected == 0:
+        cause = "no two pictures show the same thing sharply enough"
+        remedy = "take photos that overlap by two thirds, of something with texture"
+    else:
+        cause = "the pictures overlap, but not from places far enough apart"
+        remedy = "step sideways between photos, and do not only turn"
+    wider = " or try --matching exhaustive" if settings.matching == "sequential" else ""
+    return PosesError(
+        f"no poses found: {cause}; {remedy}{wider} (features and matches are kept in {partial})"
+    )
 
 
 def _span(names: Sequence[str]) -> str:
