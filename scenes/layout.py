@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from scenes.cameras import Cameras
 from scenes.scene import Bounds
 from scenes.transforms import looked_at_point, rotation_between, similarity, transform_points
 
@@ -22,7 +23,9 @@ COHERENT = 0.92  # length of the mean viewing direction: all within some 23 degr
 AHEAD = 0.8  # share of the cameras that have what they look at before them
 NEAR = 0.05  # model units: where rays begin
 FAR = 1e3
-NEAREST_POINT = 0.02  # quantile of the points' distances that counts as the nearest thing
+FEWEST_POINTS = 10  # fewer say nothing
+NEAREST_POINT = 0.02  # quantile of the points' depths that counts as the nearest thing
+BEFORE_NEAREST = 0.7  # of its depth: there rays begin
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def _reach(
     centres: Float[Tensor, "n 3"], axes: Float[Tensor, "n 3"], points: Float[Tensor, "m 3"]
 ) -> float | None:
     """How far before the cameras the middle one of the points lies; None without points."""
-    if len(points) < 10:
+    if len(points) < FEWEST_POINTS:
         return None
     offsets = points[None, :: max(1, len(points) // 2000)] - centres[:, None]
     depth = (offsets * axes[:, None]).sum(dim=-1)
@@ -92,6 +95,26 @@ def model_frame(layout: Layout, up: Float[Tensor, "3"]) -> Float[Tensor, "4 4"]:
 def unbounded(near: float = NEAR) -> Bounds:
     """Bounds in the model frame of a capture whose surroundings are seen too."""
     return Bounds((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0), near=near, far=FAR, unbounded=True)
+
+
+def near_of(cameras: Cameras, points: Float[Tensor, "m 3"]) -> float:
+    """Where rays may begin: a little before the nearest points that the cameras see; NEAR without points.
+
+    cameras, points: in the model frame. What is nearer than anything known can only be fog.
+    """
+    if len(points) < FEWEST_POINTS:
+        return NEAR
+    depths = []
+    for index in range(len(cameras)):
+        camera = cameras[index]
+        pixels, z_depth = camera.project(points)
+        inside = (pixels >= 0).all(dim=-1) & (pixels[:, 0] < camera.width) & (pixels[:, 1] < camera.height)
+        depths.append(z_depth[inside & (z_depth > 0)])
+    seen = torch.cat(depths)
+    if len(seen) < FEWEST_POINTS:
+        return NEAR
+    nearest = seen[:: len(seen) // 1_000_000 + 1].double().quantile(NEAREST_POINT)
+    return max(NEAR, BEFORE_NEAREST * float(nearest))
 
 
 def mean_up(camera_to_world: Float[Tensor, "n 4 4"]) -> Float[Tensor, "3"]:

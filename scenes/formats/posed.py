@@ -12,7 +12,7 @@ from scenes.cameras import Cameras
 from scenes.depths import DepthSequence
 from scenes.formats.capture import Capture, Frame, Lens, present
 from scenes.images import ImageHeader, ImageSequence, read_header
-from scenes.layout import box_in_model_frame, layout_of, mean_up, model_frame, unbounded
+from scenes.layout import box_in_model_frame, layout_of, mean_up, model_frame, near_of, unbounded
 from scenes.lenses import COEFFICIENTS
 from scenes.scene import Bounds, Scene, SceneError
 from scenes.transforms import similarity_scale, transform_points, transform_poses
@@ -44,6 +44,9 @@ def scene_of(
     model_from_input, limits, placing = _place(capture, cameras.camera_to_world, has_alpha, bounds)
     moved = transform_poses(model_from_input, cameras.camera_to_world)
     cameras = _float32(replace(cameras, camera_to_world=moved))
+    points = transform_points(model_from_input, torch.from_numpy(capture.points)).float()
+    if limits.unbounded:
+        limits = replace(limits, near=near_of(cameras, points))
     chosen = _members(capture, frames, split)
     scene = Scene(
         name=folder.resolve().name,
@@ -59,7 +62,7 @@ def scene_of(
         masks=tuple(frame.mask for frame in frames) if any(frame.mask for frame in frames) else (),
         depths=_depths(capture, frames, float(similarity_scale(model_from_input)), cameras),
         times=_times(frames),
-        points=transform_points(model_from_input, torch.from_numpy(capture.points)).float(),
+        points=points,
     )
     return scene.subset(chosen).downscaled(downscale)
 

@@ -185,3 +185,18 @@ def test_a_box_that_is_not_all_does_not_bound_the_scene_unless_asked_to(tmp_path
     capture = written(tmp_path, ring(8), box=box, box_is_all=False)
     assert scene_of(capture, tmp_path).bounds.unbounded
     assert not scene_of(capture, tmp_path, bounds="box").bounds.unbounded
+
+
+def test_rays_begin_a_little_before_the_nearest_point_that_is_seen(tmp_path):
+    """Points in a ball of radius 1 about the middle, cameras 3 away from it; what none sees is no point."""
+    rng = np.random.default_rng(0)
+    ball = rng.normal(size=(500, 3))
+    ball *= rng.random((500, 1)) ** (1 / 3) / np.linalg.norm(ball, axis=1, keepdims=True)
+    hidden = np.array([[5.0, -2.0, 60.0]] * 20)
+    points = np.concatenate((ball + np.array([5.0, -2.0, 1.0]), hidden))
+    capture = written(tmp_path, ring(16), points=points, point_colours=np.zeros((520, 3), np.uint8))
+    scene = scene_of(capture, tmp_path)
+    near = scene.bounds.near / float(similarity_scale(scene.model_from_input))
+    assert 0.7 * 2.0 < near < 0.7 * 2.5
+    bare = scene_of(replace(capture, points=np.zeros((0, 3))), tmp_path)
+    assert bare.bounds.near == pytest.approx(0.05)

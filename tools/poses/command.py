@@ -302,7 +302,7 @@ def gather(job: Job, watch: Watch) -> tuple["Photos", list[list[str]]]:
     begin(job)
     if not job.images.exists():
         fresh = fresh_folder(job)
-        photos.place(found.photos, fresh)
+        photos.place(found.photos, fresh, watch.count("placing photograph"))
         fresh.rename(job.images)
     sizes = {f"{photo.width}x{photo.height}" for photo in found.photos}
     size = sizes.pop() if len(sizes) == 1 else f"{len(sizes)} sizes"

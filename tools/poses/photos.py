@@ -4,7 +4,7 @@ import math
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,20 +163,12 @@ def _examined(file: Path) -> Photo | str:
             turned = exif.get(ORIENTATION, 1) in range(2, 9)
             # A TIFF's size stands upright already; Pillow turns its pixels by itself, too.
             width, height = image.size if image.format == "TIFF" else (header.width, header.height)
-            image.draft(
-                "RGB", (1, 1)
-            )  # a JPEG at an eighth of its size: all of the file is read all the same
+            # A JPEG at an eighth of its size: the whole file is read all the same.
+            image.draft("RGB", (1, 1))
             image.load()
     except ImageError as error:
         return str(error).removeprefix(f"{file}: ")
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        TypeError,
-        ZeroDivisionError,
-        Image.DecompressionBombError,
-    ) as error:
+    except (OSError, SyntaxError, ValueError, TypeError, ArithmeticError) as error:
         return f"cannot be decoded ({error}); replace it"
     return Photo(file, width, height, turned, camera, position)
 
@@ -240,21 +232,23 @@ def lenses(photos: Sequence[Photo], sharing: str = "auto") -> list[list[str]]:
     return list(groups.values())
 
 
-def place(photos: Iterable[Photo], folder: Path) -> None:
+def place(photos: Sequence[Photo], folder: Path, progress: Progress | None = None) -> None:
     """Put photographs into a new folder, upright: as links to the originals where that is possible.
 
     A link costs no space; a turned picture is written anew, with its EXIF but for the orientation.
     """
     folder.mkdir(parents=True)
-    for photo in photos:
+    for done, photo in enumerate(photos, start=1):
         target = folder / photo.name
         if photo.turned or photo.name != photo.path.name:
             write_upright(photo.path, target)
-            continue
-        try:
-            os.link(photo.path.resolve(), target)
-        except OSError:  # another disk, or a file of somebody else's
-            shutil.copyfile(photo.path, target)
+        else:
+            try:
+                os.link(photo.path.resolve(), target)
+            except OSError:  # another disk, or a file of somebody else's
+                shutil.copyfile(photo.path, target)
+        if progress is not None:
+            progress(done, len(photos))
 
 
 def write_upright(source: Path, target: Path) -> None:
