@@ -267,7 +267,10 @@ def find(job: Job, watch: Watch) -> dict[str, Any]:
         number = map_photos(job, groups, watch)
     positions = {photo.name: photo.position for photo in photos.photos if photo.position}
     models = [job.scene / "sparse" / str(i) for i in range(number)]
-    names, priors = [photo.name for photo in photos.photos], mapping.cameras_with_prior(job.database)
+    names, priors = (
+        [photo.name for photo in photos.photos],
+        mapping.cameras_with_prior(job.database, job.settings),
+    )
     health = report.examine(models, names, priors)
     found = report.Report(
         health,

@@ -39,6 +39,7 @@ CAMERA_MODELS = {
     "OPENCV_FISHEYE": "SIMPLE_RADIAL_FISHEYE",
 }
 FIRST_MODEL, USUAL_MODEL = "SIMPLE_RADIAL", "RADIAL"  # where nobody names one
+FISHEYE_FOCAL = 0.5  # first guess, over the longer side: 115 degrees across
 MANY = 10  # pictures of one camera, which fix its principal point as well
 PRINCIPAL_POINT_SHIFT = 0.1  # most, of the longer side
 BOGUS = (0.1, 10.0, 1.0)  # focal length over the longer side, and coefficients: COLMAP's own limits
@@ -76,6 +77,10 @@ class Settings:
         """The camera model that pictures are placed with."""
         return CAMERA_MODELS[self.camera_model or FIRST_MODEL]
 
+    @property
+    def is_fisheye(self) -> bool:
+        return self.first_model.endswith("FISHEYE")
+
 
 def load_pycolmap() -> ModuleType:
     """pycolmap. Raises: PosesError, which names the extra, where it is missing."""
@@ -92,7 +97,7 @@ def load_pycolmap() -> ModuleType:
 def register(database: Path, images: Path, groups: Sequence[Sequence[str]], settings: Settings) -> None:
     """Make the database with a camera for each group of pictures: all at once, or not at all.
 
-    The first guess of a focal length is the EXIF's, else 1.2 times the longer side.
+    The first guess of a focal length is the EXIF's, else 1.2 times the longer side; half of it for a fisheye.
     """
     pycolmap = load_pycolmap()
     if database.exists():
@@ -109,7 +114,19 @@ def register(database: Path, images: Path, groups: Sequence[Sequence[str]], sett
             image_names=list(names),
             options=pycolmap.ImageReaderOptions(camera_model=settings.first_model),
         )
+    if settings.is_fisheye:
+        _guess_fisheyes(fresh)
     fresh.rename(database)
+
+
+def _guess_fisheyes(database: Path) -> None:
+    """Focal lengths as if they were known: a pair of fisheye pictures is not compared without."""
+    with load_pycolmap().Database.open(database) as opened:
+        for camera in opened.read_all_cameras():
+            if not camera.has_prior_focal_length:
+                camera.focal_length = FISHEYE_FOCAL * max(camera.width, camera.height)
+                camera.has_prior_focal_length = True
+                opened.update_camera(camera)
 
 
 def extract(database: Path, images: Path, groups: Sequence[Sequence[str]], settings: Settings) -> None:
@@ -179,6 +196,8 @@ def reconstruct(
         random_seed=settings.seed,
         min_model_size=SMALLEST_MODEL,
     )
+    # A point in two pictures only is left out, unless there are only two.
+    options.triangulation.ignore_two_view_tracks = len(list(images.iterdir())) > 2
     options.mapper.random_seed = options.triangulation.random_seed = settings.seed
     for folder in (work, sparse):
         shutil.rmtree(folder, ignore_errors=True)
@@ -356,8 +375,10 @@ def number_of_connected(database: Path) -> int:
     return len(ask(database, "SELECT pair_id FROM two_view_geometries WHERE rows > 0"))
 
 
-def cameras_with_prior(database: Path) -> set[int]:
+def cameras_with_prior(database: Path, settings: Settings) -> set[int]:
     """Cameras whose focal length EXIF tells."""
+    if settings.is_fisheye:  # a guess is marked like that, too
+        return set()
     return {number for (number,) in ask(database, "SELECT camera_id FROM cameras WHERE prior_focal_length")}
 
 
