@@ -4,8 +4,11 @@ import operator
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pycolmap
@@ -16,6 +19,7 @@ from tools.poses import mapping
 from tools.poses.mapping import Interrupted, Settings
 from tools.poses.photos import PosesError
 
+ROOT = Path(__file__).parents[2]
 PAIRS = "SELECT pair_id, rows, data FROM two_view_geometries ORDER BY pair_id"
 KEYPOINTS = "SELECT image_id, rows, data FROM keypoints ORDER BY image_id"
 
@@ -57,14 +61,16 @@ def bits(folder):
 
 
 def pictures(folder, count=4, size=(160, 120), step=12):
-    """Views of one textured wall, each a little to the side of the last."""
+    """Views of a textured wall, each a little to the side of the last; its lower half is nearer. Grainy."""
     folder.mkdir(parents=True, exist_ok=True)
-    width, height = size
-    noise = np.random.default_rng(3).integers(0, 256, (height // 5, width // 2, 3), dtype=np.uint8)
+    (width, height), rng = size, np.random.default_rng(3)
+    noise = rng.integers(0, 200, (height // 5, width // 2, 3), dtype=np.uint8)
     wall = np.array(Image.fromarray(noise).resize((width * 5 // 2, height), Image.Resampling.BICUBIC))
     names = [f"picture {i} ü.png" for i in range(count)]
     for i, name in enumerate(names):
-        Image.fromarray(wall[:, i * step : i * step + width]).save(folder / name)
+        far, near = wall[: height // 2, i * step :], wall[height // 2 :, i * step * 3 // 2 :]
+        view = np.concatenate((far[:, :width], near[:, :width]))
+        Image.fromarray(view + rng.integers(0, 50, view.shape, dtype=np.uint8)).save(folder / name)
     return names
 
 
@@ -278,6 +284,38 @@ def test_work_that_fails_or_crashes_is_an_error_of_one_line(tmp_path, work, argu
     with pytest.raises(PosesError, match=said) as caught:
         apart(tmp_path / "log", work, *arguments)
     assert "\n" not in str(caught.value)
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from tools.poses import mapping
+say = lambda: print("at work", flush=True)
+mapping.apart(time.sleep, 60, log=Path(sys.argv[1]), watch=say, stopped=lambda: False)
+"""
+
+
+def test_work_ends_with_a_parent_that_is_killed(tmp_path):
+    """Two at one database would do everything twice, and in each other's way."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, tmp_path / "log"], cwd=ROOT, stdout=subprocess.PIPE
+    )
+    parent.stdout.readline()
+    (child,) = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+    parent.kill()
+    parent.communicate()
+    give_up = time.monotonic() + 20
+    while at_work(child):
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+
+def at_work(process):
+    """Whether a process is there, and no zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def test_work_that_is_to_stop_stops_at_once(tmp_path):
