@@ -47,3 +47,18 @@ def from_ndc(
     z = 2 * near / (1 - w)
     across = half_size / focal
     return torch.stack((across[0] * u * z, across[1] * v * z, z), dim=-1)
+
+
+def into_unit_cube(
+    points: Float[Tensor, "*n 3"], minimum: Float[Tensor, "3"], side: float, contracted: bool
+) -> tuple[Float[Tensor, "*n 3"], Float[Tensor, "*n"]]:
+    """Points as a grid on [0, 1]^3 takes them, and the length that density is measured in there.
+
+    Without contraction the box [minimum, minimum + side] fills the cube and the length is `side`. With it the
+    box is the cube's inner half, all beyond is in the outer half, and lengths grow with how far out a point is.
+    """
+    unit = (points - minimum) / side
+    if not contracted:
+        return unit, torch.full_like(unit[..., 0], side)
+    inner = 2 * unit - 1  # the box is [-1, 1]^3
+    return contract(inner) / 4 + 0.5, side * inner.abs().amax(dim=-1).clamp(min=1)

@@ -31,11 +31,15 @@ class Batch:
 
     rgba         (count, 4)  in [0, 1], straight alpha; alpha is 1 where pictures have none
     image_index  (count,)    the picture each ray belongs to
+    xy           (count, 2)  the pixel there, column and row
+    distance     (count,)    along the ray to what the picture shows, where that is known; else 0
     """
 
     rays: Rays
     rgba: Float32[Tensor, "count 4"]
     image_index: Int64[Tensor, "count"]
+    xy: Int64[Tensor, "count 2"]
+    distance: Float32[Tensor, "count"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +59,8 @@ class PixelSource:
     projection        as there
     seen              (b,)       which pixels of each block may be drawn, bit 8 row + column; None: all. A
                                  block counts alike however many they are
+    distances         (p,)       of each pixel along its ray, model frame, in the order of `data`; 0 where it
+                                 is unknown; None: all are
     """
 
     data: UInt8[Tensor, "total"]
@@ -70,6 +76,7 @@ class PixelSource:
     distortion: Float32[Tensor, "n 8"] | None = None
     projection: str = "perspective"
     seen: Int64[Tensor, "b"] | None = None
+    distances: Float32[Tensor, "p"] | None = None
 
     @classmethod
     def from_scene(
@@ -179,7 +186,9 @@ class PixelSource:
         channel = torch.arange(self.channels, device=start.device)
         colours = self.data[start[:, None] + channel].to(torch.float32) / 255
         rgba = torch.cat((colours, torch.ones_like(colours[:, : 4 - self.channels])), dim=-1)
-        return Batch(rays, rgba, image)
+        known = self.distances
+        distance = torch.zeros_like(rgba[:, 0]) if known is None else known[start // self.channels]
+        return Batch(rays, rgba, image, torch.stack((x, y), dim=-1), distance)
 
 
 def _decode(

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from ctypes import c_float, c_int64
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -18,7 +18,14 @@ from torch import Tensor
 
 from fields.kernels.checks import check_array
 from fields.kernels.library import Grid, Library, library
-from fields.kernels.ngp_structs import AdamStruct, FieldStruct, OccupancyStruct, PixelsStruct, StepStruct
+from fields.kernels.ngp_structs import (
+    AdamStruct,
+    FieldStruct,
+    OccupancyStruct,
+    PixelsStruct,
+    StepRaysStruct,
+    StepStruct,
+)
 from fields.ngp import NGPField
 from scenes.lenses import COEFFICIENTS, PROJECTIONS
 from scenes.pixels import PixelSource
@@ -57,6 +64,8 @@ class StepSettings:
 
     background: the colour behind the rays, or None for a random one for each ray.
     background_share, background_weight: how often certain background is drawn, and how much it then counts.
+    distortion: weight of the distortion loss (arXiv:2111.12077), which draws a ray's samples together.
+    depth: weight of the depth loss, for rays whose distance is known.
     weight_decay: L2 term of the networks' gradients (the grid has none).
     """
 
@@ -72,6 +81,8 @@ class StepSettings:
     beta2: float
     epsilon: float
     weight_decay: float
+    distortion: float = 0.0
+    depth: float = 0.0
 
 
 @dataclass
@@ -100,11 +111,38 @@ class AdamArrays:
         return AdamStruct(*(array.data_ptr() for array in self.arrays))
 
 
+class StepRays(NamedTuple):
+    """What a step tells of its rays, for what lies in front of the field: cameras and pictures.
+
+    pixel               (n, 3) int32, picture, column, row
+    color               (n, 3) composited, before the picture's appearance
+    color_gradient      (n, 3) of the loss, by the colour behind it
+    origin_gradient     (n, 3) of the loss, model frame, or None
+    direction_gradient  (n, 3) likewise, as if directions were free to change their length
+    """
+
+    pixel: Int[Tensor, "n 3"]
+    color: Float[Tensor, "n 3"]
+    color_gradient: Float[Tensor, "n 3"]
+    origin_gradient: Float[Tensor, "n 3"] | None
+    direction_gradient: Float[Tensor, "n 3"] | None
+
+    @classmethod
+    def empty(cls, rays: int, gradients: bool) -> "StepRays":
+        pixel = torch.empty(rays, 3, dtype=torch.int32)
+        others = (torch.empty(rays, 3) if i < 2 or gradients else None for i in range(4))
+        return cls(pixel, *others)
+
+    def struct(self) -> StepRaysStruct:
+        return StepRaysStruct(*(None if array is None else array.data_ptr() for array in self))
+
+
 @dataclass(frozen=True)
 class StepResult:
     """Means over rays and channels, and how many samples were looked at and how many taught.
 
     stages: thread seconds by stage, empty unless asked for.
+    rays: only if asked for.
     """
 
     loss: float
@@ -112,6 +150,7 @@ class StepResult:
     evaluated: int
     selected: int
     stages: dict[str, float]
+    rays: StepRays | None = None
 
 
 class FusedNGP:
@@ -160,14 +199,25 @@ class FusedNGP:
         limits: Limits,
         states: Sequence[AdamArrays],
         *,
+        appearance: Float[Tensor, "images 3 4"] | None = None,
+        ray_gradients: bool = False,
         gradients_only: bool = False,
         profile: bool = False,
     ) -> StepResult:
         """One step on rays drawn from `pixels`; `states` are those of table, density and colour weights.
 
+        appearance: of each picture A, b: the composited colour c is compared as A c + b.
+        ray_gradients: those of `StepRays`, which comes with `appearance` too.
         gradients_only: leave the gradients in the states and change no parameter.
         """
         field, source = self._struct(), self._pixels_struct(pixels)
+        if appearance is not None:
+            check_array("appearance", appearance, (len(pixels), 3, 4))
+        source.appearance = None if appearance is None else appearance.data_ptr()
+        told = None
+        if ray_gradients or appearance is not None:
+            told = StepRays.empty(settings.rays, ray_gradients)
+        told_struct = told and told.struct()
         source.foreground_rate = pixels.foreground_rate(settings.background_share)
         step = StepStruct(
             seed=settings.seed % 2**64,
@@ -179,6 +229,8 @@ class FusedNGP:
             lowest_transmittance=limits.lowest_transmittance,
             lowest_weight=limits.lowest_weight,
             fade=limits.fade,
+            distortion=settings.distortion,
+            depth=settings.depth,
             huber_delta=settings.huber_delta,
             background_weight=settings.background_weight,
             random_background=settings.background is None,
@@ -188,6 +240,7 @@ class FusedNGP:
             beta2=settings.beta2,
             epsilon=settings.epsilon,
             weight_decay=settings.weight_decay,
+            rays_told=told and ctypes.addressof(told_struct),
             gradients_only=gradients_only,
             profile=profile,
         )
@@ -198,7 +251,7 @@ class FusedNGP:
         self.library.call("nr_ngp_train_step", *pointers, self.workspace)
         names = (self.library.handle.nr_ngp_stage_name(i).decode() for i in range(10)) if profile else ()
         stages = dict(zip(names, step.stage_seconds, strict=False))
-        return StepResult(step.loss, step.squared_error, step.evaluated, step.selected, stages)
+        return StepResult(step.loss, step.squared_error, step.evaluated, step.selected, stages, told)
 
     def render(
         self, origins: Float[Tensor, "n 3"], directions: Float[Tensor, "n 3"], limits: Limits
@@ -312,6 +365,8 @@ def _pixels_struct(pixels: PixelSource) -> PixelsStruct:
         check_array("pixels.seen", pixels.seen, (len(pixels.blocks),), torch.int64)
     if pixels.distortion is not None:
         check_array("pixels.distortion", pixels.distortion, (n, COEFFICIENTS))
+    if pixels.distances is not None:
+        check_array("pixels.distances", pixels.distances, (len(pixels.data) // pixels.channels,))
     return PixelsStruct(
         data=pixels.data.data_ptr(),
         offset=pixels.offset.data_ptr(),
@@ -324,6 +379,7 @@ def _pixels_struct(pixels: PixelSource) -> PixelsStruct:
         background_blocks=len(pixels.blocks) - pixels.n_foreground,
         seen=None if pixels.seen is None else pixels.seen.data_ptr(),
         distortion=None if pixels.distortion is None else pixels.distortion.data_ptr(),
+        distance=None if pixels.distances is None else pixels.distances.data_ptr(),
         projection=PROJECTIONS.index(pixels.projection),
         channels=pixels.channels,
     )

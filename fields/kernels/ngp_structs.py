@@ -45,6 +45,8 @@ class PixelsStruct(ctypes.Structure):
         ("foreground_rate", c_double),
         ("seen", c_void_p),
         ("distortion", c_void_p),
+        ("distance", c_void_p),
+        ("appearance", c_void_p),
         ("projection", c_int32),
         ("channels", c_int32),
     )
@@ -54,6 +56,12 @@ class AdamStruct(ctypes.Structure):
     """nr_adam_state."""
 
     _fields_ = tuple((name, c_void_p) for name in ("value", "first_moment", "second_moment", "gradient"))
+
+
+class StepRaysStruct(ctypes.Structure):
+    """nr_step_rays."""
+
+    _fields_ = tuple((name, c_void_p) for name in ("pixel", "color", "color_gradient", "origin", "direction"))
 
 
 class StepStruct(ctypes.Structure):
@@ -69,6 +77,8 @@ class StepStruct(ctypes.Structure):
         ("lowest_transmittance", c_float),
         ("lowest_weight", c_float),
         ("fade", c_float),
+        ("distortion", c_float),
+        ("depth", c_float),
         ("huber_delta", c_float),
         ("background_weight", c_float),
         ("random_background", c_int32),
@@ -81,6 +91,7 @@ class StepStruct(ctypes.Structure):
         ("table", AdamStruct),
         ("density_weights", AdamStruct),
         ("color_weights", AdamStruct),
+        ("rays_told", c_void_p),
         ("gradients_only", c_int32),
         ("profile", c_int32),
         ("loss", c_double),

@@ -50,6 +50,8 @@ class NGP:
     epsilon: float = 1e-15
     weight_decay: float = 1e-6  # of the networks
     huber_delta: float = 0.1
+    distortion: float = 0.0  # weight of the distortion loss (arXiv:2111.12077)
+    depth: float = 0.1  # weight of the depth loss, where the scene tells depths
     first_samples: int = 24_000  # evaluated in a step, growing geometrically
     last_samples: int = 64_000
     first_march_steps: int = 384  # along the diagonal of the box; doubled half-way
@@ -183,6 +185,8 @@ class NGPModel(RayModel):
             beta2=config.beta2,
             epsilon=config.epsilon,
             weight_decay=config.weight_decay,
+            distortion=config.distortion,
+            depth=config.depth,
         )
         if self.fused:
             result = self.fused.train_step(pixels, settings, limits, list(self.adam.values()))
@@ -249,7 +253,7 @@ class NGPModel(RayModel):
             rgb, opacity, weighted = self.fused.render(origins, directions, limits)
         else:
             middle = torch.full((len(rays),), 0.5, device=self.device)
-            rgb, opacity, weighted, _ = trace(self, rays, limits, middle)
+            rgb, opacity, weighted, *_ = trace(self, rays, limits, middle)
         found = {
             "rgb": over_background(rgb, opacity, self.background_colour(background)),
             "opacity": opacity,

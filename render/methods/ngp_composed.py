@@ -3,7 +3,7 @@
 Rays are marched to their end, densities looked up, samples cut, colours composited, and torch differentiates.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -13,10 +13,10 @@ from fields.base import FieldOutput
 from fields.kernels.adam import sparse_adam
 from fields.kernels.composite import composite, sum_before
 from fields.kernels.march import Spacing, march
-from fields.kernels.ngp import Limits, StepResult, StepSettings
-from render.losses import huber
+from fields.kernels.ngp import Limits, StepRays, StepResult, StepSettings
+from render.losses import huber, packed_depth, packed_distortion
 from render.volume import over_background
-from scenes.pixels import PixelSource
+from scenes.pixels import Batch, PixelSource
 from scenes.random import uniform
 from scenes.rays import Rays
 
@@ -27,11 +27,16 @@ RED, GREEN, BLUE, JITTER = 4, 5, 6, 7  # streams of scenes.random; 0 to 3 draw t
 
 
 def composed_step(
-    model: "NGPModel", pixels: PixelSource, settings: StepSettings, limits: Limits
+    model: "NGPModel",
+    pixels: PixelSource,
+    settings: StepSettings,
+    limits: Limits,
+    appearance: Float[Tensor, "images 3 4"] | None = None,
+    ray_gradients: bool = False,
 ) -> StepResult:
     """The step in torch: the gradients of `composed_loss`, then Adam."""
-    loss, squared_error, evaluated, selected = composed_loss(model, pixels, settings, limits)
-    gradients = torch.autograd.grad(loss, [*model.parameters()])
+    found = composed_loss(model, pixels, settings, limits, appearance, ray_gradients)
+    gradients, told = found.differentiate(model.parameters(), appearance is not None, ray_gradients)
     for (name, state), gradient in zip(model.adam.items(), gradients, strict=True):
         decay = 0.0 if name == "table" else settings.weight_decay
         state.gradient.copy_(gradient + decay * state.value)
@@ -41,18 +46,71 @@ def composed_step(
             learning_rate=settings.learning_rate, beta1=settings.beta1, beta2=settings.beta2,
             epsilon=settings.epsilon, step=settings.step + 1,
         )  # fmt: skip
-    return StepResult(loss.item(), squared_error, evaluated, selected, {})
+    return StepResult(
+        found.loss.item(), found.squared_error, found.traced.evaluated, len(found.traced.kept), {}, told
+    )
+
+
+class Traced(NamedTuple):
+    """What rays meet. `seen` are the samples before the ray's end, `kept` (their numbers) those that teach.
+
+    rgb, opacity, distance  of each ray; distance: sum of weight x distance
+    evaluated               how many samples were seen
+    kept, ray, t, weights   of the samples that teach: their numbers among all, rays, distances, weights
+    """
+
+    rgb: Float[Tensor, "rays 3"]
+    opacity: Float[Tensor, " rays"]
+    distance: Float[Tensor, " rays"]
+    evaluated: int
+    kept: Int64[Tensor, " k"]
+    ray: Int64[Tensor, " k"]
+    t: Float[Tensor, " k"]
+    weights: Float[Tensor, " k"]
+
+
+class Composed(NamedTuple):
+    """A step's loss, and what it was made of."""
+
+    loss: Float[Tensor, ""]
+    squared_error: float
+    traced: Traced
+    batch: Batch
+    color: Float[Tensor, "rays 3"]
+    shown: Float[Tensor, "rays 3"]
+
+    def differentiate(
+        self, parameters: list[Tensor], colors: bool, rays: bool
+    ) -> tuple[list[Tensor], StepRays | None]:
+        """Gradients of the parameters, and what the fused step would tell of its rays."""
+        inputs = (*parameters, self.shown)
+        inputs += (self.batch.rays.origins, self.batch.rays.directions) if rays else ()
+        found = torch.autograd.grad(self.loss, inputs)
+        count = len(parameters)
+        if not (colors or rays):
+            return list(found[:count]), None
+        pixel = torch.cat((self.batch.image_index[:, None], self.batch.xy), dim=-1).to(torch.int32)
+        moved = found[count + 1 :] if rays else (None, None)
+        return list(found[:count]), StepRays(pixel, self.color.detach(), found[count], *moved)
 
 
 def composed_loss(
-    model: "NGPModel", pixels: PixelSource, settings: StepSettings, limits: Limits
-) -> tuple[Float[Tensor, ""], float, int, int]:
-    """Huber loss of the composited rays of one step; mean squared error, samples looked at and kept.
+    model: "NGPModel",
+    pixels: PixelSource,
+    settings: StepSettings,
+    limits: Limits,
+    appearance: Float[Tensor, "images 3 4"] | None = None,
+    ray_gradients: bool = False,
+) -> Composed:
+    """Huber loss of the composited rays of one step, and the losses of their weights.
 
     Rays are marched to their end, then cut: samples behind too little transmittance are dropped, those
-    of too little weight keep their density but have neither colour nor gradient.
+    of too little weight keep their density but have neither colour nor gradient. appearance: of each picture
+    A, b; the composited colour c is compared as A c + b.
     """
     batch = pixels.draw(settings.rays, settings.seed, settings.step, settings.background_share)
+    if ray_gradients:
+        batch.rays.origins.requires_grad_(), batch.rays.directions.requires_grad_()
     index = torch.arange(settings.rays, device=model.device)
     random = {s: uniform(settings.seed, settings.step, s, index) for s in (RED, GREEN, BLUE, JITTER)}
     if settings.background is None:
@@ -60,23 +118,40 @@ def composed_loss(
     else:
         behind = torch.tensor(settings.background, device=model.device).expand(settings.rays, 3)
     target = over_background(batch.rgba[:, :3] * batch.rgba[:, 3:], batch.rgba[:, 3], behind)
-    rgb, opacity, _, (evaluated, selected) = trace(model, batch.rays, limits, random[JITTER])
-    pixel = over_background(rgb, opacity, behind)
+    traced = trace(model, batch.rays, limits, random[JITTER])
+    color = over_background(traced.rgb, traced.opacity, behind)
+    shown = color if appearance is None else transformed(color, appearance[batch.image_index])
     seen = pixels.draws_foreground(settings.rays, settings.seed, settings.step, settings.background_share)
     weight = torch.where(seen, 1.0, settings.background_weight)[:, None]
-    loss = huber(pixel, target, settings.huber_delta, weight)
-    return loss, (pixel.detach() - target).square().mean().item(), evaluated, selected
+    loss = huber(shown, target, settings.huber_delta, weight)
+    loss = loss + loss_of_weights(traced, batch.distance / model.field.box_side, settings, limits)
+    squared_error = (shown.detach() - target).square().mean().item()
+    return Composed(loss, squared_error, traced, batch, color, shown)
 
 
-def trace(
-    model: "NGPModel", rays: Rays, limits: Limits, jitter: Float[Tensor, " rays"]
-) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, " rays"], Float[Tensor, " rays"], tuple[int, int]]:
-    """rgb, opacity, sum of weight x distance; (samples looked at, samples kept)."""
+def transformed(color: Float[Tensor, "n 3"], appearance: Float[Tensor, "n 3 4"]) -> Float[Tensor, "n 3"]:
+    """A c + b."""
+    return (appearance[..., :3] @ color[..., None])[..., 0] + appearance[..., 3]
+
+
+def loss_of_weights(
+    traced: Traced, known: Float[Tensor, " rays"], settings: StepSettings, limits: Limits
+) -> Float[Tensor, ""]:
+    """Distortion and depth, in sides of the box; u is the distance at first, its logarithm further out."""
+    spacing = Spacing(limits.march_step, limits.march_growth)
+    interval = limits.march_growth or limits.march_step
+    u = interval * spacing.place(traced.t)
+    loss = settings.distortion * packed_distortion(u, traced.weights, interval, traced.ray, len(known))
+    return loss + settings.depth * packed_depth(traced.t, traced.weights, known, traced.ray)
+
+
+def trace(model: "NGPModel", rays: Rays, limits: Limits, jitter: Float[Tensor, " rays"]) -> Traced:
+    """March rays to their end, look densities up, cut, composite. Where samples stand is a constant."""
     field, side = model.field, model.field.box_side
-    origins = (rays.origins - field.box_minimum) / side
+    still = rays.origins.detach(), rays.directions.detach()
     marched = march(
-        origins, rays.directions, jitter, model.occupancy.bits, limits.march_step, model.backend.name,
-        growth=limits.march_growth, near=limits.march_near,
+        (still[0] - field.box_minimum) / side, still[1], jitter, model.occupancy.bits, limits.march_step,
+        model.backend.name, growth=limits.march_growth, near=limits.march_near,
     )  # fmt: skip
     ray = torch.arange(len(jitter), device=model.device).repeat_interleave(marched.ray_start.diff())
     distance = marched.distances * side
@@ -98,11 +173,15 @@ def trace(
     ray_start = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
     values = torch.cat((rgb, distance[:, None]), dim=-1)[seen]
     composited = composite(density[seen], values, delta[seen], ray_start, model.backend.name)
-    return (
-        composited.values[:, :3],
-        composited.opacity,
-        composited.values[:, 3],
-        (int(seen.sum()), len(kept)),
+    return Traced(
+        rgb=composited.values[:, :3],
+        opacity=composited.opacity,
+        distance=composited.values[:, 3],
+        evaluated=int(seen.sum()),
+        kept=kept,
+        ray=ray[kept],
+        t=marched.distances[kept],
+        weights=torch.zeros_like(distance).masked_scatter(seen, composited.weights)[kept],
     )
 
 

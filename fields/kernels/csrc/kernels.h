@@ -7,7 +7,7 @@
 #pragma once
 #include <stdint.h>
 
-#define NR_ABI_VERSION 3
+#define NR_ABI_VERSION 4
 #if defined(__GNUC__)
 #define NR_API extern "C" __attribute__((visibility("default")))
 #else
@@ -124,6 +124,8 @@ typedef struct {
   double foreground_rate; /* chance that a draw takes a foreground block */
   const uint64_t *seen;      /* of each block: the pixels that may be drawn, bit 8 row + column; NULL: all */
   const float *distortion;   /* images, 8: coefficients of scenes/lenses.py; NULL: all zero */
+  const float *distance;     /* of each pixel, along its ray, model units; 0: unknown. NULL: all are */
+  const float *appearance;   /* images, 3, 4: the composited colour becomes A c + b; NULL: stays as it is */
   int32_t projection;        /* nr_projection */
   int32_t channels;
 } nr_pixels;
@@ -133,6 +135,13 @@ typedef struct {
   float *gradient; /* of the table: written only if gradients_only */
 } nr_adam_state;
 
+/* What a step tells of its rays, each (rays, 3); origin and direction may be NULL. */
+typedef struct {
+  int32_t *pixel;                /* picture, x, y */
+  float *color, *color_gradient; /* composited, before the picture's appearance; d loss / d the colour after it */
+  float *origin, *direction;     /* d loss / d the ray's, model units; directions as if free to change length */
+} nr_step_rays;
+
 typedef struct {
   /* what to do */
   uint64_t seed;
@@ -141,11 +150,13 @@ typedef struct {
   float march_step, march_growth, march_near; /* in box sides: see nr_march */
   float lowest_transmittance, lowest_weight;
   float fade; /* gradients of samples nearer than this are scaled by (t / fade)^2; box sides, 0: none */
+  float distortion, depth; /* weights of these losses (ngp_weights.h) */
   float huber_delta, background_weight; /* the weight of a ray that was drawn from a background block */
   int32_t random_background;
   float background[3];
   float learning_rate, beta1, beta2, epsilon, weight_decay; /* the L2 term is for the networks only */
   nr_adam_state table, density_weights, color_weights;
+  const nr_step_rays *rays_told; /* or NULL */
   int32_t gradients_only; /* leave the gradients where they are and update nothing */
   int32_t profile;
   /* what came of it */

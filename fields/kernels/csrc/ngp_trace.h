@@ -31,7 +31,8 @@ template <class Mode> struct BlockChunk {
   typedef typename Mode::P::word word;
   alignas(64) int32_t ray[kChunk];
   alignas(64) float weight[kChunk], after[kChunk], raw[kChunk]; /* after: transmittance behind it */
-  alignas(64) float length[kChunk], t[kChunk]; /* of the interval, times local scale; both where space has no end */
+  alignas(64) float length[kChunk]; /* of the interval, times local scale; where space has no end */
+  alignas(64) float t[kChunk], place[kChunk]; /* place: see ngp_weights.h */
   alignas(64) float rgb[kColorRows * kChunk];
   Buffer<word> input, hidden; /* of the colour network */
 };
@@ -127,6 +128,10 @@ public:
     watch.lap(kDensity);
   }
 
+  /* Of a ray, unit cube; its axes stand kBlockRays apart. */
+  const float *origin(int ray) const { return origin_[0] + ray; }
+  const float *direction(int ray) const { return direction_[0] + ray; }
+
 private:
   MarchingRays marching_;
   float origin_[3][kBlockRays], direction_[3][kBlockRays];
@@ -218,10 +223,7 @@ private:
       KeptChunk<Mode> &k = kept.back();
       unsigned now = lanes;
       while (__builtin_popcount(now) > kChunk - k.count) now &= ~(1u << (31 - __builtin_clz(now)));
-      if (nested) {
-        store_selected(chunks.back().length + k.count, sample_length_ + begin + s, now);
-        store_selected(chunks.back().t + k.count, sample_t_ + begin + s, now);
-      }
+      if (nested) store_selected(chunks.back().length + k.count, sample_length_ + begin + s, now);
       keep_in(k, chunks.back(), networks.encoding / P::per_word, begin, s, now, weight, after);
       lanes &= ~now;
     }
@@ -234,6 +236,7 @@ private:
     store_selected(k.y + i, sample_[1] + begin + s, lanes);
     store_selected(k.z + i, sample_[2] + begin + s, lanes);
     store_selected(c.ray + i, sample_ray_ + begin + s, lanes);
+    store_selected(c.t + i, sample_t_ + begin + s, lanes);
     store_selected(c.weight + i, weight + s, lanes);
     store_selected(c.after + i, after + s, lanes);
     store_selected(c.raw + i, outputs.data() + s, lanes);

@@ -1,75 +1,16 @@
 /* The fused training step: fixed groups of rays forward and backward, then the table level by level. */
 #include "adam.h"
-#include "lens.h"
+#include "ngp_ray_gradient.h"
+#include "ngp_rays.h"
+#include "ngp_weights.h"
 #include "ngp_workspace.h"
 #include "pool.h"
-#include "random.h"
 
 namespace nr {
 namespace {
 
-enum Stream { kBlockKind, kBlock, kColumn, kRow, kRed, kGreen, kBlue, kJitter }; /* as in scenes/pixels.py */
-
-struct Keys {
-  uint64_t key[8];
-  Keys(uint64_t seed, int64_t step) {
-    for (int s = 0; s < 8; s++) key[s] = random_key(seed, (uint64_t)step, s);
-  }
-  float operator()(Stream stream, int64_t ray) const { return uniform(key[stream], (uint64_t)ray); }
-};
-
-struct Pixel {
-  bool foreground;
-  int64_t image;
-  int x, y;
-  const uint8_t *bytes;
-};
-
-/* Which of the set bits `u` in [0, 1) chooses. */
-int nth_bit(uint64_t bits, float u) {
-  const int count = __builtin_popcountll(bits), wanted = (int)((double)u * count);
-  for (int i = 0; i < wanted && i < count - 1; i++) bits &= bits - 1;
-  return bits ? __builtin_ctzll(bits) : 0;
-}
-
-Pixel draw_pixel(const nr_pixels &p, const Keys &random, int64_t ray) {
-  const bool foreground = random(kBlockKind, ray) < p.foreground_rate;
-  const int64_t size = foreground ? p.foreground_blocks : p.background_blocks;
-  int64_t block = (int64_t)((double)random(kBlock, ray) * (double)size);
-  block = (foreground ? 0 : p.foreground_blocks) + (block < size ? block : size - 1);
-  const int32_t *b = p.blocks + block * 3;
-  Pixel pixel;
-  pixel.foreground = foreground;
-  pixel.image = b[0];
-  const int width = p.width[b[0]], height = p.height[b[0]];
-  if (p.seen) {
-    const int place = nth_bit(p.seen[block], random(kColumn, ray));
-    pixel.x = 8 * b[2] + (place & 7);
-    pixel.y = 8 * b[1] + (place >> 3);
-  } else {
-    pixel.x = 8 * b[2] + (int)(random(kColumn, ray) * 8);
-    pixel.y = 8 * b[1] + (int)(random(kRow, ray) * 8);
-  }
-  if (pixel.x >= width) pixel.x = width - 1;
-  if (pixel.y >= height) pixel.y = height - 1;
-  pixel.bytes = p.data + p.offset[b[0]] + ((int64_t)pixel.y * width + pixel.x) * p.channels;
-  return pixel;
-}
-
-/* Origin and direction of a pixel's ray in the unit cube. */
-void unit_ray(const nr_pixels &p, const Pixel &pixel, const nr_ngp &field, float *origin, float *direction) {
-  const float *k = p.intrinsics + pixel.image * 4, *m = p.camera_to_world + pixel.image * 12;
-  const float x = ((float)pixel.x + 0.5f - k[2]) / k[0], y = ((float)pixel.y + 0.5f - k[3]) / k[1];
-  float d[3];
-  lens_direction(p.projection, p.distortion ? p.distortion + pixel.image * 8 : nullptr, x, y, d);
-  for (int a = 0; a < 3; a++) {
-    direction[a] = m[a * 4] * d[0] + m[a * 4 + 1] * d[1] + m[a * 4 + 2] * d[2];
-    origin[a] = (m[a * 4 + 3] - field.box_minimum[a]) / field.box_side;
-  }
-}
-
 struct Sums {
-  double loss = 0, squared = 0;
+  double loss = 0, squared = 0, terms = 0;
 };
 
 /* One block of rays: draw, trace, composite and differentiate. */
@@ -81,7 +22,9 @@ public:
   BlockTrainer(const nr_ngp &field, const nr_pixels &pixels, const nr_ngp_step &step, const Keys &random,
                const NgpNetworks<Mode> &networks, const Occupancy &grid)
       : field_(field), pixels_(pixels), step_(step), random_(random), networks_(networks), grid_(grid),
-        spacing_{step.march_step, step.march_growth, step.march_near} {}
+        spacing_{step.march_step, step.march_growth, step.march_near},
+        terms_(spacing_, step.distortion / step.rays, step.depth / step.rays), told_(step.rays_told),
+        rays_move_(told_ && told_->origin) {}
 
   void run(int64_t first_ray, int rays, BlockTracer<Mode> &tracer, Group<Mode> &group, Sums &sums) {
     tracer.watch.start();
@@ -89,8 +32,13 @@ public:
     tracer.watch.lap(kRays);
     tracer.trace(field_, networks_, grid_, rays, {spacing_, step_.lowest_transmittance, step_.lowest_weight},
                  group.kept);
-    composite(rays, tracer, group, sums);
+    composite(rays, tracer, group);
+    differentiate(first_ray, rays, tracer, sums);
     backward(tracer, group);
+    if (rays_move_)
+      for (int r = 0; r < rays; r++)
+        ray_gradients_.finish(r, tracer, field_.box_side, told_->origin + (first_ray + r) * 3,
+                              told_->direction + (first_ray + r) * 3);
   }
 
 private:
@@ -101,31 +49,38 @@ private:
   const NgpNetworks<Mode> &networks_;
   const Occupancy &grid_;
   const Spacing spacing_;
+  WeightTerms<kBlockRays> terms_;
+  const nr_step_rays *told_;
+  const bool rays_move_;
+  RayGradients<Mode> ray_gradients_;
+  Pixel pixel_[kBlockRays];
   float target_[kBlockRays][3], background_[kBlockRays][3];
   float weight_[kBlockRays];
-  float color_[kBlockRays][3], gradient_[kBlockRays][3]; /* of the composited pixel */
+  float color_[kBlockRays][3], gradient_[kBlockRays][3]; /* composited; of the loss by it */
+  float pull_[kBlockRays]; /* what the samples behind pull at weights, beyond their colour */
 
   void draw(int64_t first_ray, int rays, BlockTracer<Mode> &tracer) {
-    Pixel pixel[kBlockRays];
     for (int r = 0; r < rays; r++) {
-      pixel[r] = draw_pixel(pixels_, random_, first_ray + r);
-      __builtin_prefetch(pixel[r].bytes);
+      pixel_[r] = draw_pixel(pixels_, random_, first_ray + r);
+      __builtin_prefetch(pixel_[r].bytes);
     }
     for (int r = 0; r < rays; r++) {
       float origin[3], direction[3];
-      unit_ray(pixels_, pixel[r], field_, origin, direction);
+      const Pixel &pixel = pixel_[r];
+      unit_ray(pixels_, pixel, field_, origin, direction);
       tracer.start_ray(r, origin, direction, random_(kJitter, first_ray + r), grid_, spacing_);
-      weight_[r] = pixel[r].foreground ? 1.0f : step_.background_weight;
-      const float alpha = pixels_.channels == 4 ? pixel[r].bytes[3] / 255.0f : 1.0f;
+      terms_.start(r, pixel.distance / field_.box_side);
+      weight_[r] = pixel.foreground ? 1.0f : step_.background_weight;
+      const float alpha = pixels_.channels == 4 ? pixel.bytes[3] / 255.0f : 1.0f;
       for (int c = 0; c < 3; c++) {
         const float b = step_.random_background ? random_((Stream)(kRed + c), first_ray + r) : step_.background[c];
         background_[r][c] = b;
-        target_[r][c] = pixel[r].bytes[c] / 255.0f * alpha + b * (1 - alpha);
+        target_[r][c] = pixel.bytes[c] / 255.0f * alpha + b * (1 - alpha);
       }
     }
   }
 
-  void composite(int rays, BlockTracer<Mode> &tracer, Group<Mode> &group, Sums &sums) {
+  void composite(int rays, BlockTracer<Mode> &tracer, Group<Mode> &group) {
     std::memset(color_, 0, sizeof color_);
     for (size_t c = 0; c < tracer.chunks.size(); c++) {
       tracer.watch.start();
@@ -135,18 +90,46 @@ private:
       tracer.watch.lap(kColor);
       for (int s = 0; s < count; s++)
         for (int k = 0; k < 3; k++) color_[chunk.ray[s]][k] += chunk.weight[s] * chunk.rgb[k * kChunk + s];
+      if (terms_.wanted()) {
+        terms_.places(chunk.t, count, chunk.place);
+        for (int s = 0; s < count; s++) terms_.add(chunk.ray[s], chunk.weight[s], chunk.t[s], chunk.place[s]);
+      }
       tracer.watch.lap(kComposite);
     }
-    const float delta = step_.huber_delta;
     for (int r = 0; r < rays; r++)
+      for (int k = 0; k < 3; k++) color_[r][k] += tracer.transmittance[r] * background_[r][k];
+  }
+
+  /* Losses of the rays, and their gradients by the composited colours. */
+  void differentiate(int64_t first_ray, int rays, BlockTracer<Mode> &tracer, Sums &sums) {
+    tracer.watch.start();
+    const float delta = step_.huber_delta;
+    for (int r = 0; r < rays; r++) {
+      const float *look = pixels_.appearance ? pixels_.appearance + pixel_[r].image * 12 : nullptr, *c = color_[r];
+      float gradient[3];
       for (int k = 0; k < 3; k++) {
-        color_[r][k] += tracer.transmittance[r] * background_[r][k];
-        const float d = color_[r][k] - target_[r][k], size = std::fabs(d);
+        const float *a = look + 4 * k, shown = look ? a[0] * c[0] + a[1] * c[1] + a[2] * c[2] + a[3] : c[k];
+        const float d = shown - target_[r][k], size = std::fabs(d);
         sums.loss += weight_[r] * (size < delta ? 0.5 * d * d / delta : size - 0.5 * delta);
         sums.squared += d * d;
-        gradient_[r][k] = weight_[r] * std::fmin(std::fmax(d / delta, -1.0f), 1.0f) / (3.0f * step_.rays);
-        if (d != d) gradient_[r][k] = d; /* fmin and fmax lose a NaN */
+        gradient[k] = weight_[r] * std::fmin(std::fmax(d / delta, -1.0f), 1.0f) / (3.0f * step_.rays);
+        if (d != d) gradient[k] = d; /* fmin and fmax lose a NaN */
       }
+      for (int k = 0; k < 3; k++)
+        gradient_[r][k] = look ? look[k] * gradient[0] + look[4 + k] * gradient[1] + look[8 + k] * gradient[2]
+                               : gradient[k];
+      sums.terms += terms_.loss(r);
+      pull_[r] = terms_.turn(r);
+      if (told_) tell(first_ray + r, pixel_[r], c, gradient);
+    }
+    tracer.watch.lap(kComposite);
+  }
+
+  void tell(int64_t ray, const Pixel &pixel, const float *color, const float *gradient) const {
+    const int32_t place[3] = {(int32_t)pixel.image, pixel.x, pixel.y};
+    std::memcpy(told_->pixel + ray * 3, place, sizeof place);
+    std::memcpy(told_->color + ray * 3, color, 3 * sizeof(float));
+    std::memcpy(told_->color_gradient + ray * 3, gradient, 3 * sizeof(float));
   }
 
   static KeptChunk<Mode> &kept(Group<Mode> &group, BlockTracer<Mode> &tracer, size_t c) {
@@ -155,8 +138,11 @@ private:
 
   void backward(BlockTracer<Mode> &tracer, Group<Mode> &group) {
     float front[kBlockRays][3] = {}; /* colour of the samples passed so far */
-    alignas(64) float grad_rgb[kColorRows * kChunk], grad_outputs[kDensityOutputs * kChunk], grad_raw[kChunk];
+    alignas(64) float grad_rgb[kColorRows * kChunk], grad_raw[kChunk];
+    alignas(64) float grad_inputs[(kDensityOutputs + kHarmonics) * kChunk]; /* of the colour network */
+    const int wanted_inputs = kDensityOutputs + (rays_move_ ? kHarmonics : 0);
     word *panel = group.scratch_panel(tracer);
+    if (rays_move_) ray_gradients_.clear();
     for (size_t c = 0; c < tracer.chunks.size(); c++) {
       tracer.watch.start();
       BlockChunk<Mode> &chunk = tracer.chunks[c];
@@ -166,20 +152,25 @@ private:
       tracer.watch.lap(kComposite);
       to_panel_rows<P>(grad_rgb, kColorRows, columns, panel);
       networks_.color.backward(chunk.input.data(), chunk.hidden.data(), panel, group.color_gradient.data(), columns,
-                               kDensityOutputs, ToFloat{grad_outputs, kChunk}, tracer.scratch);
+                               wanted_inputs, ToFloat{grad_inputs, kChunk}, tracer.scratch);
       for (int s = 0; s < columns; s += kLanes)
-        storef(grad_outputs + s, loadf(grad_outputs + s) + loadf(grad_raw + s));
-      to_panel_rows<P>(grad_outputs, kDensityOutputs, columns, panel);
+        storef(grad_inputs + s, loadf(grad_inputs + s) + loadf(grad_raw + s));
+      to_panel_rows<P>(grad_inputs, kDensityOutputs, columns, panel);
       networks_.density.forward_hidden(k.encoding.data(), tracer.hidden.data(), columns);
       networks_.density.backward(k.encoding.data(), tracer.hidden.data(), panel, group.density_gradient.data(),
                                  columns, networks_.encoding, to_panel<P>(k.encoding.data(), kChunk, Keep{}),
                                  tracer.scratch);
+      if (rays_move_) {
+        ray_gradients_.add_harmonics(chunk, k.count, grad_inputs + kDensityOutputs * kChunk);
+        ray_gradients_.add_points(field_, tracer, chunk, k);
+      }
       tracer.watch.lap(kBackward);
     }
   }
 
   /* Of the colour network's outputs and, through density, of the first density output. With g the pixel's
-   * gradient: d density_i = step (T_{i+1} g.c_i - g.behind_i), behind = pixel - what lies in front. */
+   * gradient: d density_i = step (T_{i+1} g.c_i - g.behind_i), behind = pixel - what lies in front. What pulls at
+   * weights directly joins g.c_i. */
   void sample_gradients(const BlockChunk<Mode> &chunk, int count, int columns, float (*front)[3], float *grad_rgb,
                         float *grad_raw) {
     alignas(64) float thickness_gradient[kChunk];
@@ -192,6 +183,11 @@ private:
         along += g * c;
         behind += g * (color_[r][k] - front[r][k]);
         grad_rgb[k * kChunk + s] = chunk.weight[s] * g * c * (1 - c);
+      }
+      if (terms_.wanted()) {
+        const float pull = terms_.gradient(r, chunk.weight[s], chunk.t[s], chunk.place[s]);
+        along += pull;
+        behind += pull_[r] -= chunk.weight[s] * pull;
       }
       thickness_gradient[s] = chunk.after[s] * along - behind;
     }
@@ -216,20 +212,6 @@ private:
     }
   }
 };
-
-/* Gradients of sixteen samples at one level, from panel rows to [sample][feature]. */
-template <int F> void level_rows(const float *panel, float *rows) {
-  for (int f = 0; f < F; f++)
-    for (int s = 0; s < kGroup; s++) rows[s * F + f] = panel[f * kChunk + s];
-}
-template <int F> void level_rows(const uint32_t *panel, float *rows) {
-  for (int f = 0; f < F; f += 2)
-    for (int s = 0; s < kGroup; s++) {
-      const uint32_t pair = panel[f / 2 * kChunk + s];
-      rows[s * F + f] = from_bf16_bits((uint16_t)pair);
-      rows[s * F + f + 1] = from_bf16_bits((uint16_t)(pair >> 16));
-    }
-}
 
 template <class Mode, int F>
 void train_level(const nr_ngp &field, nr_ngp_step &step, std::vector<Group<Mode>> &groups, int l, int shard, int shards,
@@ -327,6 +309,7 @@ int train(const nr_ngp &field, const nr_pixels &pixels, nr_ngp_step &step, Works
   step.loss = step.squared_error = 0;
   for (auto &s : sums) step.loss += s.loss, step.squared_error += s.squared;
   step.loss /= 3.0 * step.rays;
+  for (auto &s : sums) step.loss += s.terms;
   step.squared_error /= 3.0 * step.rays;
   workspace.report<Mode>(step.evaluated, step.selected, step.stage_seconds);
   return NR_OK;
