@@ -86,6 +86,7 @@ class NGPField(nn.Module):
     contracted: everywhere, with the box as the part of space that is not contracted.
     precision: "float32", or "bfloat16": networks compute in bfloat16 (`fields/kernels/mlp.py`) and the grid
     is read in half precision.
+    active_levels: the levels of the grid beyond so many have no gradient, neither to the table nor to points.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class NGPField(nn.Module):
         super().__init__()
         self.spec, self.box_side, self.contracted = spec, box_side, contracted
         self.backend, self.precision = backend, precision
+        self.active_levels = spec.grid.levels
         self.register_buffer("box_minimum", torch.tensor(box_minimum), persistent=False)
         self.grid = HashGrid(spec.grid, backend=backend, generator=generator)
         self.density_weights = nn.Parameter(xavier_uniform(spec.density_network, generator))
@@ -133,6 +135,9 @@ class NGPField(nn.Module):
         levels = HashGridLevels(self.grid.scale, self.grid.resolution, self.grid.offset)
         table = RoundToHalf.apply(self.grid.table) if self.precision == "bfloat16" else self.grid.table
         encoding = hash_grid(unit, table, levels, self.spec.grid.features, self.backend)
+        if self.active_levels < self.spec.grid.levels:
+            split = self.active_levels * self.spec.grid.features
+            encoding = torch.cat((encoding[..., :split], encoding[..., split:].detach()), dim=-1)
         encoding = nn.functional.pad(encoding, (0, network.inputs - encoding.shape[-1]))
         latent = mlp(encoding, self.density_weights, network, self.precision, self.backend)
         density = TruncatedExponential.apply(latent[..., 0] - self.spec.density_shift) / side

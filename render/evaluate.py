@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from render.appearance import fitted
 from render.metrics import psnr, ssim
-from scenes.images import downscaled, on_background, quantised, write_png
+from scenes.images import downscaled, on_background, quantised, read_mask, shrunk_mask, write_png
 from scenes.scene import Scene
 
 SHEET_VIEWS = 5
@@ -30,6 +31,7 @@ class Protocol:
 
     background: tuple[float, float, float] | None = None  # None: the scene's own
     quantised: bool = False
+    fitted: bool = False  # exposure and white balance, on the left half; the right half is measured
 
 
 PROTOCOLS = {
@@ -39,6 +41,8 @@ PROTOCOLS = {
     "nerfbaselines": Protocol(background=(1.0, 1.0, 1.0), quantised=True),
     # instant-ngp's scripts/run.py evaluates on black (its 8 samples a pixel are not imitated).
     "ngp-black": Protocol(background=(0.0, 0.0, 0.0)),
+    # NeRF-W (arXiv:2008.02268, section 5): what a camera's settings do to a picture is not what is measured.
+    "half-fitted": Protocol(fitted=True),
 }
 
 
@@ -76,13 +80,15 @@ def evaluate(
     sheet = _sheet_rows(len(names))
     views, rows = [], []
     for index, name in enumerate(names):
-        truth = on_background(scene.images[index], background)
+        truth, seen = on_background(scene.images[index], background), seen_pixels(scene, index)
         began = time.perf_counter()
         picture = model.render(scene.cameras[index], background=background).rgb.cpu().clamp(0, 1)
         seconds = time.perf_counter() - began
+        if rule.fitted:
+            picture = fitted_on_left_half(picture, truth, seen)
         if rule.quantised:
             truth, picture = (quantised(image).float() / 255 for image in (truth, picture))
-        view = View(name, float(psnr(picture, truth)), float(ssim(picture, truth)), seconds)
+        view = View(name, *compared(picture, truth, seen, right_half=rule.fitted), seconds)
         views.append(view)
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
@@ -100,6 +106,46 @@ def evaluate(
         "protocol": _stated(protocol, rule, scene, split, background),
         "per_view": [{"name": view.name, "psnr": view.psnr, "ssim": view.ssim} for view in views],
     }
+
+
+def seen_pixels(scene: Scene, index: int) -> Bool[Tensor, "h w"] | None:
+    """Those of a picture that count: what neither a mask nor the lens hides. None: all."""
+    camera = scene.cameras[index]
+    seen = None
+    if camera.distortion is not None or camera.projection != "perspective":
+        seen = camera.rays().directions.isfinite().all(dim=-1).cpu()
+    mask = scene.masks[index] if scene.masks else None
+    if mask is not None:
+        shown = shrunk_mask(
+            mask if isinstance(mask, Tensor) else read_mask(mask), camera.width, camera.height
+        )
+        seen = shown if seen is None else seen & shown
+    return None if seen is None or bool(seen.all()) else seen
+
+
+def fitted_on_left_half(
+    picture: Float[Tensor, "h w 3"], truth: Float[Tensor, "h w 3"], seen: Bool[Tensor, "h w"] | None
+) -> Float[Tensor, "h w 3"]:
+    """The picture with the gain and bias of each channel that bring its left half nearest to the truth's."""
+    left = slice(0, picture.shape[1] // 2)
+    counted = torch.ones(picture.shape[:2], dtype=torch.bool) if seen is None else seen
+    gain, bias = fitted(*(image[:, left][counted[:, left]] for image in (truth, picture)))
+    return (picture * gain + bias).clamp(0, 1)
+
+
+def compared(
+    picture: Float[Tensor, "h w 3"],
+    truth: Float[Tensor, "h w 3"],
+    seen: Bool[Tensor, "h w"] | None,
+    right_half: bool,
+) -> tuple[float, float]:
+    """PSNR (dB) and SSIM; hidden pixels are left out of the one, and taken from the truth for the other."""
+    part = slice(picture.shape[1] // 2 if right_half else 0, None)
+    picture, truth = picture[:, part], truth[:, part]
+    if seen is not None:
+        seen = seen[:, part]
+        picture = torch.where(seen[..., None], picture, truth)
+    return float(psnr(picture, truth, seen=seen)), float(ssim(picture, truth))
 
 
 def _rule(protocol: str, scene: Scene) -> Protocol:
@@ -126,6 +172,12 @@ def _stated(
         "quantised": rule.quantised,
         "psnr": "mean of per-image PSNR, prediction clipped to [0, 1]",
         "ssim": "11x11 gaussian, sigma 1.5, valid windows, mean over channels",
+        "fitted": "gain and bias of each channel on the left half; the right half is measured"
+        if rule.fitted
+        else None,
+        "masked": "hidden pixels are left out of psnr, and taken from the truth for ssim"
+        if scene.masks
+        else None,
     }
 
 

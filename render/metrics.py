@@ -1,7 +1,7 @@
 """How far a picture is from the truth. Pictures are (*n, height, width, channels) in [0, data_range]."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -10,11 +10,20 @@ K1, K2 = 0.01, 0.03
 
 
 def psnr(
-    picture: Float[Tensor, "*n h w c"], truth: Float[Tensor, "*n h w c"], data_range: float = 1.0
+    picture: Float[Tensor, "*n h w c"],
+    truth: Float[Tensor, "*n h w c"],
+    data_range: float = 1.0,
+    seen: Bool[Tensor, "*n h w"] | None = None,
 ) -> Float[Tensor, "*n"]:
-    """Peak signal-to-noise ratio of each picture, dB; infinite where they are equal."""
-    error = (picture - truth).square().mean(dim=(-3, -2, -1))
-    return 10 * torch.log10(data_range**2 / error)
+    """Peak signal-to-noise ratio of each picture, dB; infinite where they are equal.
+
+    seen: the pixels that count; None: all.
+    """
+    error = (picture - truth).square().mean(dim=-1)
+    if seen is None:
+        return 10 * torch.log10(data_range**2 / error.mean(dim=(-2, -1)))
+    total = torch.where(seen, error, 0.0).sum(dim=(-2, -1))
+    return 10 * torch.log10(data_range**2 * seen.sum(dim=(-2, -1)) / total)
 
 
 def ssim(

@@ -16,12 +16,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from scenes.cameras import Cameras
 from scenes.images import MAX_PIXELS, ImageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 PICTURES = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}  # suffixes, and what PIL calls them
+LEAST_ALONG = 0.05  # share of a ray on the optical axis, for its depth to mean anything
 GREYSCALE = ("L", "I", "F")  # PIL's modes, besides those of 16 bits: I;16 and its byte orders
 
 
@@ -188,3 +190,18 @@ class DepthSequence:
     def scaled(self, factor: float | int) -> "DepthSequence":
         """The same depth in units `factor` times smaller, as a similarity of that scale makes them."""
         return replace(self, unit=self.unit * factor)
+
+
+def distances_along_rays(depths: DepthSequence, cameras: Cameras) -> Float[Tensor, " pixels"]:
+    """How far along its ray lies what each pixel shows, picture after picture; 0 where it is unknown.
+
+    Depth stands on the optical axis, so a pixel that looks sideways or back has none.
+    Raises: ImageError if a depth picture cannot be read.
+    """
+    found = []
+    for index in range(len(depths)):
+        camera = cameras[index].to("cpu")
+        along = camera.rays().directions @ camera.camera_to_world[:3, 2]  # of each distance, on the axis
+        distance = depths[index] / along
+        found.append(torch.where(along > LEAST_ALONG, distance, 0.0).flatten())
+    return torch.cat(found)

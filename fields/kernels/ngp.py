@@ -66,6 +66,7 @@ class StepSettings:
     background_share, background_weight: how often certain background is drawn, and how much it then counts.
     distortion: weight of the distortion loss (arXiv:2111.12077), which draws a ray's samples together.
     depth: weight of the depth loss, for rays whose distance is known.
+    active_levels: how many levels of the grid learn, and move rays; None: all.
     weight_decay: L2 term of the networks' gradients (the grid has none).
     """
 
@@ -83,6 +84,7 @@ class StepSettings:
     weight_decay: float
     distortion: float = 0.0
     depth: float = 0.0
+    active_levels: int | None = None
 
 
 @dataclass
@@ -231,6 +233,7 @@ class FusedNGP:
             fade=limits.fade,
             distortion=settings.distortion,
             depth=settings.depth,
+            active_levels=settings.active_levels or self.field.spec.grid.levels,
             huber_delta=settings.huber_delta,
             background_weight=settings.background_weight,
             random_background=settings.background is None,

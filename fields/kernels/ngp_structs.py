@@ -79,6 +79,7 @@ class StepStruct(ctypes.Structure):
         ("fade", c_float),
         ("distortion", c_float),
         ("depth", c_float),
+        ("active_levels", c_int32),
         ("huber_delta", c_float),
         ("background_weight", c_float),
         ("random_background", c_int32),

@@ -16,10 +16,12 @@ from torch import Tensor
 
 from fields.encodings.hash_grid import HashGridSpec
 from fields.kernels.library import isa, resolve_backend
-from fields.kernels.ngp import AdamArrays, FusedNGP, Limits, StepSettings
+from fields.kernels.ngp import AdamArrays, FusedNGP, Limits, StepRays, StepSettings
 from fields.ngp import NGPField, NGPSpec
+from render.appearance import Appearance
 from render.methods.base import Colour, RayModel, Rendered, check_state
 from render.methods.ngp_composed import composed_step, trace
+from render.refinement import RefinedCameras
 from render.samplers.occupancy import OccupancyGrid
 from render.volume import over_background
 from scenes.pixels import PixelSource
@@ -65,6 +67,15 @@ class NGP:
     background_share: float = 0.15  # how often certain background is drawn
     background_weight: float = 3.0  # and how much it then counts: specks in empty space are taught away
     random_background: bool = True  # where pictures have alpha
+    appearance: bool = False  # give each picture an exposure and white balance of its own
+    appearance_rate: float = 5e-3
+    refine_poses: bool = False  # train poses and focal lengths along
+    pose_rate: float = 1e-3  # radians, and sides of the box
+    focal_rate: float = 3e-4  # relative
+    picture_schedule: tuple[float, float, float] = (0.1, 0.3, 0.6)  # shares of the training: when these three
+    # rates begin to rise (a scene that is half formed pulls cameras astray), are reached, and fall
+    final_picture_rate: float = 0.01  # share of them that is left at the end
+    coarse_share: float = 0.3  # of a training that refines poses, until the finest level learns
     occupancy_resolution: int = 128
     occupancy_levels: int = 6  # nested grids where space has no end, each twice as large as the one before
     occupancy_interval: int = 16  # steps between updates
@@ -122,9 +133,22 @@ class NGP:
         falling = (schedule - self.constant_share) / (1 - self.constant_share)
         return self.learning_rate * (1 - falling * (1 - self.final_learning_rate))
 
+    def picture_rate_at(self, schedule: float) -> float:
+        """Share of the rates of appearances and cameras: they wait until there is something to see."""
+        begin, full, fall = self.picture_schedule
+        rising = min(max((schedule - begin) / (full - begin), 0.0), 1.0)
+        return rising * self.final_picture_rate ** (max(schedule - fall, 0.0) / (1 - fall))
+
     def samples_at(self, schedule: float) -> int:
         """How many samples a step should look at."""
         return round(self.first_samples * (self.last_samples / self.first_samples) ** schedule)
+
+    def active_levels_at(self, schedule: float) -> int:
+        """Fine detail waits until the poses can bear it (BARF, arXiv:2104.06405, section 3.3)."""
+        if not self.refine_poses or schedule >= self.coarse_share:
+            return self.levels
+        first = self.levels // 2
+        return first + int((self.levels - first) * schedule / self.coarse_share)
 
     def march_step_at(self, schedule: float) -> float:
         """Distance between samples, sides of the box."""
@@ -161,6 +185,9 @@ class NGPModel(RayModel):
         self.adam = {name: AdamArrays.of(p.data) for name, p in zip(PARAMETERS, parameters, strict=True)}
         self.steps = 0
         self.rays = 1024
+        self.appearance: Appearance | None = None  # both made when the first pixels come
+        self.cameras: RefinedCameras | None = None
+        self.of_pictures: dict[str, Tensor] = {}  # their state, as it was loaded
         self.fused = FusedNGP(self.field, self.occupancy.bits) if self.backend.name == "kernels" else None
         if self.fused:
             self.adam["table"].use_huge_pages()
@@ -187,12 +214,17 @@ class NGPModel(RayModel):
             weight_decay=config.weight_decay,
             distortion=config.distortion,
             depth=config.depth,
+            active_levels=config.active_levels_at(schedule),
         )
+        pixels = self.as_it_looks_now(pixels)
+        looks = self.appearance.transforms() if self.appearance else None
+        asked = {"appearance": looks, "ray_gradients": self.cameras is not None}
         if self.fused:
-            result = self.fused.train_step(pixels, settings, limits, list(self.adam.values()))
+            result = self.fused.train_step(pixels, settings, limits, list(self.adam.values()), **asked)
         else:
-            result = composed_step(self, pixels, settings, limits)
+            result = composed_step(self, pixels, settings, limits, **asked)
         self.steps += 1
+        self.adapt_pictures(result.rays, schedule)
         self.adapt_rays(config.samples_at(schedule), result.evaluated)
         return {
             "loss": result.loss,
@@ -200,6 +232,36 @@ class NGPModel(RayModel):
             "rays": settings.rays,
             "samples": result.evaluated,
         }
+
+    def as_it_looks_now(self, pixels: PixelSource) -> PixelSource:
+        """The pixels behind cameras as they are refined so far."""
+        if self.config.appearance and self.appearance is None:
+            self.appearance = Appearance(len(pixels))
+            self._recall(self.appearance, "appearance.")
+        if self.config.refine_poses and self.cameras is None:
+            self.cameras = RefinedCameras(pixels, self.field.box_side, self.places())
+            self._recall(self.cameras, "cameras.")
+        return self.cameras.pixels if self.cameras else pixels
+
+    def places(self) -> Float[Tensor, "m 3"]:
+        """Points all over the box, model frame."""
+        along = (torch.arange(8) + 0.5) / 8
+        return torch.cartesian_prod(along, along, along) * self.field.box_side + self.field.box_minimum
+
+    def _recall(self, part: Appearance | RefinedCameras, name: str) -> None:
+        """What a loaded state says of the pictures waits until they come: their number is in no setting."""
+        earlier = {key: value for key, value in self.of_pictures.items() if name in key}
+        if earlier:
+            part.load_state(earlier)
+
+    def adapt_pictures(self, rays: StepRays | None, schedule: float) -> None:
+        """Looks and cameras of the pictures follow what a step told of its rays."""
+        config = self.config
+        left = config.picture_rate_at(schedule)
+        if self.appearance:
+            self.appearance.update(rays, config.appearance_rate * left, self.steps)
+        if self.cameras:
+            self.cameras.update(rays, config.pose_rate * left, config.focal_rate * left, self.steps)
 
     def limits_at(self, schedule: float) -> Limits:
         """Of a training step."""
@@ -273,10 +335,16 @@ class NGPModel(RayModel):
             state[f"optimizer.{name}.first_moment"] = adam.first_moment
             state[f"optimizer.{name}.second_moment"] = adam.second_moment
         counters = {"optimizer.steps": self.steps, "optimizer.rays": self.rays}
+        parts = [part.state() for part in (self.appearance, self.cameras) if part]
+        for of_pictures in parts or [self.of_pictures]:
+            state |= of_pictures
         return state | {name: torch.tensor(value) for name, value in counters.items()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Take over what `state` gave. Raises ValueError for names or shapes that do not fit."""
+        self.appearance = self.cameras = None
+        names = [name for name in state if ".appearance." in f".{name}" or ".cameras." in f".{name}"]
+        self.of_pictures = {name: state[name].clone() for name in names}
         own = self.state()
         check_state(own, state)
         for name, value in own.items():

@@ -118,6 +118,7 @@ def composed_loss(
     else:
         behind = torch.tensor(settings.background, device=model.device).expand(settings.rays, 3)
     target = over_background(batch.rgba[:, :3] * batch.rgba[:, 3:], batch.rgba[:, 3], behind)
+    model.field.active_levels = settings.active_levels or model.config.levels
     traced = trace(model, batch.rays, limits, random[JITTER])
     color = over_background(traced.rgb, traced.opacity, behind)
     shown = color if appearance is None else transformed(color, appearance[batch.image_index])

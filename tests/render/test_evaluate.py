@@ -1,6 +1,7 @@
 """Measured numbers are what they say they are."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ def views(toy_folder):
 def test_a_known_error_gives_its_decibels(views):
     """Off by 1/16 downwards on a black background: 20 log10(16) dB where nothing is clipped."""
     result = evaluate(Truth(views, 0.0), views, "test")
-    assert result["psnr"] == math.inf and result["ssim"] == pytest.approx(1.0)
+    assert result["psnr"] == math.inf and result["ssim"] == pytest.approx(1.0, abs=1e-5)
     # White is the largest value: an error upwards is clipped away there, as the protocol says.
     above = evaluate(Truth(views, 1 / 16), views, "test")["psnr"]
     assert above > 20 * math.log10(16)
@@ -102,3 +103,52 @@ def test_one_picture_is_in_memory_at_a_time(views, monkeypatch):
     object.__setattr__(views, "images", Pictures())
     evaluate(model, views, "test")
     assert order == ["decode 0", "render", "decode 1", "render", "decode 2", "render"]
+
+
+class Dimmed(Truth):
+    """The pictures under another exposure, and wrong by `offset` in the right half alone."""
+
+    def render(self, camera, outputs=("rgb",), background=None):
+        picture = super().render(camera, outputs, background).rgb - self.offset
+        picture[:, picture.shape[1] // 2 :] += self.offset
+        return Rendered(rgb=0.7 * picture + 0.1)
+
+
+def test_an_exposure_is_fitted_on_the_left_half_and_the_right_one_is_measured(views):
+    """The left half agrees after the fit; an error that only the right half has is not fitted away."""
+    assert evaluate(Dimmed(views, 0.0), views, "test", "float")["psnr"] < 25
+    result = evaluate(Dimmed(views, 0.0), views, "test", "half-fitted")
+    assert result["psnr"] > 100 and result["ssim"] == pytest.approx(1.0, abs=1e-5)
+    assert "left half" in result["protocol"]["fitted"]
+
+    class Wrong(Truth):
+        def render(self, camera, outputs=("rgb",), background=None):
+            picture = on_background(self.scene.images[0], background).clone()
+            picture[:, picture.shape[1] // 2 :] = 0
+            return Rendered(rgb=picture)
+
+    first = views.subset([0])
+    truth = on_background(views.images[0], (1.0, 1.0, 1.0))
+    wanted = -10 * math.log10(float(truth[:, truth.shape[1] // 2 :].square().mean()))
+    assert evaluate(Wrong(first, 0.0), first, "test", "half-fitted")["psnr"] == pytest.approx(
+        wanted, abs=1e-3
+    )
+
+
+def test_pixels_that_a_mask_hides_do_not_count(views):
+    """Wrong by a tenth everywhere, then wildly where the mask hides: the same numbers."""
+    height, width = views.images[0].shape[:2]
+    mask = torch.ones(height, width, dtype=torch.bool)
+    mask[:, : width // 3] = False
+
+    class Wild(Truth):
+        def render(self, camera, outputs=("rgb",), background=None):
+            picture = super().render(camera, outputs, background).rgb
+            picture[:, : width // 3] = 0.5
+            return Rendered(rgb=picture)
+
+    masked = replace(views, masks=(mask,) * len(views))
+    calm, wild = (evaluate(model(masked, -0.1), masked, "test") for model in (Truth, Wild))
+    assert calm["psnr"] == wild["psnr"] and calm["ssim"] == wild["ssim"]
+    assert evaluate(Wild(views, -0.1), views, "test")["psnr"] < calm["psnr"] - 3
+    assert "left out" in calm["protocol"]["masked"]

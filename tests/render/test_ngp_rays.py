@@ -106,3 +106,17 @@ def test_what_is_told_changes_no_bit_of_the_step(scene, pixels):
         assert (result.rays is None) == (not extra)
     for name, value in plain.state().items():
         assert_close(value, told.state()[name], rtol=0, atol=0, msg=name)
+
+
+def test_levels_that_are_not_active_learn_nothing_and_move_no_ray(scene, pixels):
+    fused, composed = both(scene, pixels, "float32")
+    settings, limits = settings_for(fused, active_levels=3), fused.limits_at(0.6)
+    states = list(fused.adam.values())
+    result = fused.fused.train_step(pixels, settings, limits, states, ray_gradients=True, gradients_only=True)
+    found = composed_loss(composed, pixels, settings, limits, None, ray_gradients=True)
+    gradients, told = found.differentiate(composed.parameters(), False, True)
+    first = int(fused.field.grid.offset[3]) * fused.config.features
+    assert gradients[0][:first].any() and not gradients[0][first:].any()
+    assert not states[0].gradient[first:].any()
+    assert (states[0].gradient - gradients[0]).norm() < 3e-3 * gradients[0].norm()
+    assert_same_rays(result.rays.origin_gradient, told.origin_gradient, 6e-3)

@@ -14,7 +14,7 @@ from PIL import Image
 from torch.testing import assert_close
 
 from scenes.cameras import Cameras
-from scenes.depths import DepthSequence, read_depth
+from scenes.depths import DepthSequence, distances_along_rays, read_depth
 from scenes.images import MAX_PIXELS, ImageError
 
 STEPS = np.array([[0, 1, 1000], [65534, 65535, 40000]], np.uint16)
@@ -281,3 +281,21 @@ def test_the_kinects_depth_is_read(test_data):
     assert z_depth.shape == (480, 640)
     assert int((z_depth == 0).sum()) == int(((stored == 65535) | (stored == 0)).sum())
     assert 0.3 < float(z_depth[z_depth > 0].min()) and float(z_depth.max()) < 5
+
+
+def test_distances_run_along_the_rays(generator):
+    """Points at their distances lie on the planes that z_depth names; what is unknown stays unknown."""
+    pose = torch.eye(4)
+    pose[:3, 3] = torch.tensor([0.3, -0.2, 0.5])
+    lens = torch.tensor([[-0.1, 0.02, 0, 0, 0, 0, 0, 0]]).expand(2, 8)
+    focal, middle = torch.full((2,), 9.0), torch.full((2,), 4.0)
+    cameras = Cameras(pose.expand(2, 4, 4), focal, focal, middle, middle, 8, 8, lens)
+    z_depth = 1 + torch.rand(2, 8, 8, generator=generator)
+    z_depth[1, 2, 3] = 0
+    depths = DepthSequence(tuple(z_depth), 1.0)
+    distances = distances_along_rays(depths, cameras).view(2, 8, 8)
+    for index in range(2):
+        rays = cameras[index].rays()
+        points = rays.origins + distances[index][..., None] * rays.directions
+        assert_close(cameras[index].project(points)[1], z_depth[index])
+    assert distances[1, 2, 3] == 0 and (distances > 0).sum() == 127

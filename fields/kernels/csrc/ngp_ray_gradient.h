@@ -79,10 +79,10 @@ public:
     for (int k = 0; k < kHarmonics; k++)
       for (int s = 0; s < count; s++) harmonics_[chunk.ray[s]][k] += rows[k * kChunk + s];
   }
-  /* Of a chunk whose encoding panel holds its gradient by now. */
+  /* Of a chunk whose encoding panel holds its gradient by now, through the first `levels` of the grid. */
   void add_points(const nr_ngp &field, const BlockTracer<Mode> &tracer, const BlockChunk<Mode> &chunk,
-                  const KeptChunk<Mode> &kept) {
-    with_features(field.grid, [&](auto features) { add<features.value>(field, tracer, chunk, kept); });
+                  const KeptChunk<Mode> &kept, int levels) {
+    with_features(field.grid, [&](auto features) { add<features.value>(field, tracer, chunk, kept, levels); });
   }
   /* Of ray r, in model units. */
   void finish(int r, const BlockTracer<Mode> &tracer, float side, float *origin, float *direction) const {
@@ -100,11 +100,11 @@ private:
 
   template <int F>
   void add(const nr_ngp &field, const BlockTracer<Mode> &tracer, const BlockChunk<Mode> &chunk,
-           const KeptChunk<Mode> &kept) {
+           const KeptChunk<Mode> &kept, int levels) {
     alignas(64) float rows[kGroup * F];
     for (int begin = 0; begin < kept.count; begin += kGroup) {
       alignas(64) float sum[3][kGroup] = {};
-      for (int l = 0; l < field.grid.levels; l++) {
+      for (int l = 0; l < levels; l++) {
         const GridLevel level = grid_level(field.grid, l);
         level_rows<F>(kept.encoding.data() + l * F / Mode::P::per_word * kChunk + begin, rows);
         add_point_gradient<F>(level, Mode::read(field) + level.offset * F, kept.x + begin, kept.y + begin,

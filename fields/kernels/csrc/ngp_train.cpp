@@ -162,7 +162,7 @@ private:
                                  tracer.scratch);
       if (rays_move_) {
         ray_gradients_.add_harmonics(chunk, k.count, grad_inputs + kDensityOutputs * kChunk);
-        ray_gradients_.add_points(field_, tracer, chunk, k);
+        ray_gradients_.add_points(field_, tracer, chunk, k, step_.active_levels);
       }
       tracer.watch.lap(kBackward);
     }
@@ -296,7 +296,7 @@ int train(const nr_ngp &field, const nr_pixels &pixels, nr_ngp_step &step, Works
       trainer.run(first, (int)rays, *tracers[worker], groups[g], sums[g]);
     }
   });
-  const int levels = field.grid.levels, shards = shards_per_level(levels, threads);
+  const int levels = step.active_levels, shards = shards_per_level(levels, threads);
   workspace.prepare_level_gradients(field.grid, threads);
   parallel(1 + (int64_t)levels * shards, threads, [&](int64_t task, int worker) {
     const int64_t i = (int64_t)levels * shards - 1 - task; /* fine levels first: they take longest */
@@ -321,7 +321,9 @@ int train(const nr_ngp &field, const nr_pixels &pixels, nr_ngp_step &step, Works
 int nr_ngp_train_step(const nr_ngp *field, const nr_pixels *pixels, nr_ngp_step *step, void *workspace,
                       int threads) try {
   const nr::Spacing spacing{step->march_step, step->march_growth, step->march_near};
-  if (!nr::valid(*field) || !nr::valid(spacing) || step->rays < 1) return NR_BAD_ARGUMENT;
+  if (!nr::valid(*field) || !nr::valid(spacing) || step->rays < 1 || step->active_levels < 1 ||
+      step->active_levels > field->grid.levels)
+    return NR_BAD_ARGUMENT;
   return nr::dispatch(*field, [&](auto mode) {
     return nr::train<decltype(mode)>(*field, *pixels, *step, *(nr::Workspace *)workspace, threads);
   });
