@@ -1,7 +1,7 @@
 """Command lines: short help, any order, and the nearest right word for a wrong one.
 
-A command is a function `main(arguments: list[str]) -> int`, listed in `render/cli.py`; it reads its arguments
-with a `Parser`. Nothing here imports torch.
+A command is a function `main(arguments: list[str]) -> int`, listed in `render/verbs.py`; it reads its
+arguments with a `Parser`. Nothing here imports torch.
 """
 
 import argparse

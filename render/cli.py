@@ -1,6 +1,5 @@
 """The command `render`. Imports nothing heavy: `render --help` answers at once."""
 
-import importlib
 import importlib.util
 import os
 import sys
@@ -8,17 +7,8 @@ import warnings
 from pathlib import Path
 
 from render import __version__
+from render.verbs import COMMANDS, command
 
-# What each verb does and where it lives; resolved when it is used.
-COMMANDS = {
-    "train": ("render.commands.train:main", "turn a scene into a run that can be rendered from anywhere"),
-    "eval": ("render.commands.eval:main", "measure a run on held-out views"),
-    "video": ("render.commands.video:main", "render an orbit video of a run"),
-    "poses": ("tools.poses.command:main", "find where photographs were taken: photos or a video to a scene"),
-    "bench": ("tools.bench:main", "measure the speed of this machine and of the kernels on it"),
-    "scenes": ("render.commands.scenes:main", "list, inspect and generate scenes"),
-    "doctor": ("tools.doctor:main", "say what is installed, what is missing and what it is for"),
-}
 DONE, FAILED, USAGE = 0, 1, 2
 
 
@@ -74,14 +64,12 @@ def find_intruder() -> str | None:
 
 
 def _run(verb: str, arguments: list[str]) -> int:
-    from render.console import print_warning
+    from render.console import warning_printer
 
-    module, function = COMMANDS[verb][0].split(":")
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = print_warning
-            command = getattr(importlib.import_module(module), function)
-            return command(arguments)
+            warnings.showwarning = warning_printer()
+            return command(verb)(arguments)
     except KeyboardInterrupt:
         return _fail("interrupted")
     except BrokenPipeError:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,9 +10,16 @@ PLAIN_SECONDS = 5.0  # between lines in a pipe
 LIVE_SECONDS = 0.1
 
 
-def print_warning(message: Warning | str, category: type, *rest: Any) -> None:
-    """`warnings.showwarning` for the command line: one line, no source code."""
-    print(f"render: warning: {message}", file=sys.stderr)
+def warning_printer() -> Callable[..., None]:
+    """A `warnings.showwarning` for the command line: one line, no source code, and each once."""
+    shown: set[str] = set()
+
+    def show(message: Warning | str, category: type, *rest: Any) -> None:
+        if str(message) not in shown:
+            shown.add(str(message))
+            print(f"render: warning: {message}", file=sys.stderr)
+
+    return show
 
 
 class Console:

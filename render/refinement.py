@@ -22,7 +22,7 @@ from scenes.cameras import rays_through
 from scenes.pixels import PixelSource
 
 BETA1, BETA2, EPSILON = 0.9, 0.99, 1e-15
-DAMPING = 0.1  # of what moves a picture little
+DAMPING = 1e-3  # of what moves a picture little
 NEAREST = 0.05  # units in front of a camera: nearer places are not looked at
 
 

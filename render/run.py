@@ -41,6 +41,7 @@ class RunConfig:
     source: str | None  # the scene's path, None for a scene that was made in memory
     downscale: float | int = 1
     bounds: str = "auto"  # of the scene, as it was asked for
+    hold_out: tuple[str, ...] = ()  # the pictures to test on, as they were asked for; empty: the capture's
     preset: str | None = None
     steps: int | None = None
     budget: float | int | None = None
@@ -223,7 +224,7 @@ def _read_config(path: Path) -> RunConfig:
             f"{path}: {stated[0]} version {stated[1]}, this program reads {FORMAT} version {VERSION}"
         )
     try:
-        return RunConfig(**content)
+        return RunConfig(**{**content, "hold_out": tuple(content.get("hold_out", ()))})
     except TypeError as error:
         raise RunError(f"{path}: {error}; restore it from a copy or train again") from None
 

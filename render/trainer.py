@@ -6,7 +6,8 @@ the same seed gives the same bits, or by the clock, so that a budget is spent to
 
 import math
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ from render.methods import method as method_class
 from render.run import Run, RunConfig
 from render.settings import nearest, typed_settings
 from scenes import formats
+from scenes.decoding import plan_pictures
+from scenes.memory import parse_size
 from scenes.pixels import PixelSource
-from scenes.scene import Scene
+from scenes.scene import Scene, SceneWarning
 
 SAVE_SECONDS = 60.0
 REPORT_SECONDS = 0.25
@@ -247,6 +250,21 @@ class Meter:
         return (training.length.steps - training.step) * (elapsed - began) / done
 
 
+def memory_of(model: Any) -> tuple[int, int]:
+    """Bytes of a model with gradients and optimiser, and of what steps and checkpoints work in: estimated.
+
+    The first follows from its state. The second was measured with instant-ngp on the kernels: the first
+    values, kept until there is a checkpoint; a list of the cells that may be occupied; one level's gradients
+    for each thread; a mask of what is not finite, for a checkpoint. Gradients that torch computes take more.
+    """
+    sizes = {name: value.numel() * value.element_size() for name, value in model.state().items()}
+    parameters = 4 * model.description()["parameters"]
+    values = sum(size for name, size in sizes.items() if not name.startswith("optimizer."))
+    cells = max(values - parameters, 0)
+    step = values + 5 * cells + torch.get_num_threads() * (parameters // 5 + 5 * 10**6)
+    return sum(sizes.values()) + 3 * parameters // 2, step + 7 * max(sizes.values()) // 4
+
+
 def plan(
     name: str,
     settings: dict[str, Any],
@@ -298,6 +316,8 @@ def train(
     backend: str = "auto",
     downscale: float | int = 1,
     bounds: str = "auto",
+    hold_out: Sequence[str] = (),
+    memory: int | str | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     report: Callable[[Report], None] = lambda report: None,
@@ -308,6 +328,9 @@ def train(
     Args:
         scene: a Scene, or the path of one in any known format.
         bounds: of a scene that is read: box, unbounded, or auto.
+        hold_out: of a scene that is read: names or shell patterns of the pictures to test on.
+        memory: bytes, or "8GB", that the training may take; past it the pictures lie in a file, which is
+            warned of. None: half of what is free.
         steps, budget: length in steps or in seconds; neither: the preset's steps.
         out: a run folder to write, with checkpoints; None keeps the model in memory only.
         report: called a few times a second.
@@ -315,10 +338,11 @@ def train(
     Raises: ValueError for a wrong argument, TrainingError if the loss stays not finite.
     """
     plan(method, settings, preset, steps, budget)  # what is wrong with it is said before anything is read
+    memory = parse_size(memory) if isinstance(memory, str) else memory
     if out is not None:
         run.check_free(Path(out), overwrite=overwrite)
     if not isinstance(scene, Scene):
-        scene = formats.read(Path(scene), "train", downscale, bounds=bounds)
+        scene = formats.read(Path(scene), "train", downscale, bounds=bounds, hold_out=hold_out)
     values, preset, length = plan(method, settings, preset, steps, budget, scene.bounds.unbounded)
     config = RunConfig(
         method=method,
@@ -327,6 +351,7 @@ def train(
         source=None if scene.source is None else str(Path(scene.source).absolute()),
         downscale=downscale,
         bounds=bounds,
+        hold_out=tuple(hold_out),
         preset=preset,
         steps=length.steps,
         budget=length.budget,
@@ -334,9 +359,16 @@ def train(
         device=device,
         backend=backend,
     )
-    pixels = PixelSource.from_scene(scene)
-    began = time.perf_counter()
+    building = time.perf_counter()
     model = config.build(scene)
+    kept, step = memory_of(model)
+    beside = None if out is None else Path(out)
+    place = plan_pictures(scene, downscale, model=kept, step=step, budget=memory, beside=beside)
+    if place.folder is not None:
+        warnings.warn(place.text, SceneWarning, stacklevel=2)
+    decoding = time.perf_counter()
+    pixels = PixelSource.from_scene(scene, workers=place.workers, folder=place.folder)
+    began = building + time.perf_counter() - decoding  # to build the model counts, to decode does not
     home = None
     if out is not None:
         home = run.create(Path(out), config, overwrite=overwrite)

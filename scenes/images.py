@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 2**26  # 8192 x 8192: larger claims in a header are refused before anything is decoded
 ORIENTATION = 0x0112  # the EXIF tag; 5 to 8 swap width and height
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # bytes 8 to 11
 Progress = Callable[[int, int], None]  # called with (done, total)
 
 
@@ -33,12 +34,38 @@ class ImageHeader(NamedTuple):
     has_alpha: bool
 
 
+def _identified(path: str | Path) -> "Image":
+    """The picture with its header read; HEIF, whatever its name, through pillow-heif.
+
+    That turns it as the file's own properties say, which go before its EXIF (ISO/IEC 23008-12), and makes the
+    EXIF orientation 1.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return Image.open(path)
+    except UnidentifiedImageError:
+        with open(path, "rb") as file:
+            head = file.read(12)
+        if head[4:8] != b"ftyp" or head[8:] not in HEIF_BRANDS:
+            raise
+    try:
+        import pillow_heif
+    except ImportError as error:
+        remedy = 'pip install "render-fields[poses]", or save it as JPEG'
+        raise ImageError(f"{path}: is HEIF, which needs pillow-heif: {remedy}") from error
+    pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
+    return Image.open(path)
+
+
 def _open(path: str | Path) -> "Image":
     """The picture with its header read and its size checked, not decoded."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        image = Image.open(path)
+        image = _identified(path)
+    except ImageError:
+        raise
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such picture") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

@@ -116,6 +116,7 @@ class Scene:
     depths            n pictures of z_depth, or None
     times             (n,) in [0, 1], of a scene that moves, or None
     points            (m, 3) of structure from motion; empty where there are none
+    splits            names of the frames of each split, where the capture or its user names them; else None
     placing           which bounds were chosen, and why; for people
     """
 
@@ -135,6 +136,7 @@ class Scene:
     times: Float[Tensor, "n"] | None = None
     points: Float[Tensor, "m 3"] = field(default_factory=_no_points)
     placing: str = ""
+    splits: dict[str, tuple[str, ...]] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.cameras)

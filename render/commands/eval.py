@@ -69,7 +69,8 @@ def evaluate_run(
     from render.evaluate import evaluate
     from render.run import plain, write_json
 
-    scene = read_scene(source, split, run.config.downscale, allow_outside, run.config.bounds)
+    config = run.config
+    scene = read_scene(source, split, config.downscale, allow_outside, config.bounds, config.hold_out)
     out = run.evaluation / (split if protocol == "float" else f"{split}-{protocol}")
     with console.progress():
         result = evaluate(model, scene, split, protocol, out=out, progress=console.count("measuring view"))

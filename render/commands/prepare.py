@@ -14,14 +14,18 @@ import torch
 from render import checkpoint, run
 from render.arguments import warn
 from render.checkpoint import Checkpoint
+from render.commands import photographs
 from render.console import Console, duration
 from render.methods import METHODS
 from render.methods import method as method_class
 from render.provenance import differences
 from render.run import Run, RunConfig, RunError
 from render.settings import nearest, parse_pairs
-from render.trainer import Length, plan
+from render.trainer import Length, memory_of, plan
 from scenes import formats
+from scenes.decoding import plan_pictures
+from scenes.memory import Plan
+from scenes.photographs import VIDEOS, name_of
 from scenes.pixels import PixelSource
 from scenes.scene import Scene, SceneError
 
@@ -38,8 +42,19 @@ class Job:
     checkpoint: Checkpoint | None = None
     run: Run | None = None
 
-    def decode(self, progress: Callable[[int, int], None]) -> PixelSource:
-        return PixelSource.from_scene(self.scene, progress=progress)
+    def place_pictures(self, model: Any, memory: int | None) -> Plan:
+        """Where the pictures go, if all of the training may take `memory` bytes (None: half of what is free).
+
+        Raises: MemoryBudgetError if it fits nowhere.
+        """
+        kept, step = memory_of(model)
+        downscale = self.config.downscale
+        return plan_pictures(self.scene, downscale, model=kept, step=step, budget=memory, beside=self.out)
+
+    def decode(self, place: Plan, progress: Callable[[int, int], None]) -> PixelSource:
+        return PixelSource.from_scene(
+            self.scene, workers=place.workers, progress=progress, folder=place.folder
+        )
 
     def open_run(self) -> Run:
         """The run folder, made or opened."""
@@ -71,23 +86,41 @@ class Job:
             )
 
 
-def prepare(options: Namespace) -> Job:
-    """Settle a training from its command line.
+def prepare(options: Namespace, again: str) -> Job:
+    """Settle a training from its command line. again: that line, for messages.
 
     Raises: ValueError (SceneError, RunError, ...) naming what is wrong and what to do.
     """
     if options.device:
         run.usable_device(options.device)
-    return _resumed(options) if options.resume else _new(options)
+    if options.resume and not _is_finding_poses(options):
+        return _resumed(options, again)
+    return _new(options, again)
 
 
-def _new(options: Namespace) -> Job:
+def _is_finding_poses(options: Namespace) -> bool:
+    """Whether an earlier start got as far as the poses of photographs, and not to their training."""
+    out = run_folder(options)
+    return photographs.is_begun(out) and not run.is_run(out) and formats.unposed(options.scene) is not None
+
+
+def run_folder(options: Namespace) -> Path:
+    """--out, or runs/NAME."""
+    return options.out or Path("runs") / name_of(Path(options.scene))
+
+
+def _new(options: Namespace, again: str) -> Job:
     name = options.method or next(iter(METHODS))
     settings, trainer = parse_pairs(options.set, method_class(name))
     asked = name, settings, options.preset, options.steps, options.budget
     plan(*asked)  # what is wrong with it is said before anything is read
-    bounds = options.bounds or "auto"
-    scene = read_scene(options.scene, "train", options.downscale or 1, options.allow_outside, bounds)
+    bounds, hold_out = options.bounds or "auto", options.hold_out or ()
+    formats.check_bounds(bounds)
+    source = Path(options.scene)
+    if formats.unposed(source):
+        run.check_free(run_folder(options), overwrite=options.overwrite)
+        source = _posed(options, again, hold_out)
+    scene = read_scene(source, "train", options.downscale or 1, options.allow_outside, bounds, hold_out)
     values, preset, length = plan(*asked, scene.bounds.unbounded)
     out = options.out or Path("runs") / scene.name
     run.check_free(out, overwrite=options.overwrite)
@@ -95,9 +128,10 @@ def _new(options: Namespace) -> Job:
         method=name,
         settings=values,
         scene=scene.header(),
-        source=str(Path(options.scene).absolute()),
+        source=str(source.absolute()),
         downscale=options.downscale or 1,
         bounds=bounds,
+        hold_out=hold_out,
         preset=preset,
         steps=length.steps,
         budget=length.budget,
@@ -109,7 +143,20 @@ def _new(options: Namespace) -> Job:
     return Job(scene, config, length, out, options.overwrite)
 
 
-def _resumed(options: Namespace) -> Job:
+def _posed(options: Namespace, again: str, hold_out: tuple[str, ...] = ()) -> Path:
+    """The scene that the photographs or the video at options.scene become."""
+    return photographs.find_poses(
+        Path(options.scene),
+        run_folder(options),
+        again=again,
+        hold_out=hold_out,
+        overwrite=options.overwrite,
+        threads=options.threads,
+        quiet=options.quiet or options.json,
+    )
+
+
+def _resumed(options: Namespace, again: str) -> Job:
     given = Path(options.scene)
     if run.is_run(given):
         found, _ = run.find(given)
@@ -120,9 +167,18 @@ def _resumed(options: Namespace) -> Job:
             )
     else:
         source = options.scene
-        found, _ = run.find(options.out or Path("runs") / given.resolve().name)
+        found, _ = run.find(run_folder(options))
+        if formats.unposed(given):
+            if not photographs.scene_beside(run_folder(options)).exists():
+                raise RunError(
+                    f"{found.path}: was trained on {found.config.source}, not on {given}; go on with: "
+                    f"render train {found.path} --resume"
+                )
+            source = _posed(options, again)
     config = _merged(options, found)
-    scene = read_scene(source, "train", config.downscale, options.allow_outside, config.bounds)
+    scene = read_scene(
+        source, "train", config.downscale, options.allow_outside, config.bounds, config.hold_out
+    )
     if scene.header() != config.scene:
         raise RunError(f"{source}: is not the scene that {found.path} was trained on; give that one's path")
     length = Length(config.steps, config.budget)
@@ -136,7 +192,8 @@ def _merged(options: Namespace, found: Run) -> RunConfig:
     """The run's configuration with what a resume may change: length, device, backend, checkpoints."""
     config = found.config
     settings, trainer = parse_pairs(options.set, method_class(config.method))
-    fixed = {name: getattr(options, name) for name in ("method", "preset", "seed", "downscale", "bounds")}
+    names = ("method", "preset", "seed", "downscale", "bounds", "hold_out")
+    fixed = {name: getattr(options, name) for name in names}
     stored = {**asdict(config), **config.settings}
     for name, value in {**fixed, **settings}.items():
         stands = list(stored[name]) if isinstance(stored[name], tuple) else stored[name]
@@ -154,11 +211,16 @@ def _merged(options: Namespace, found: Run) -> RunConfig:
 
 
 def read_scene(
-    path: str | Path, split: str, downscale: float | int, allow_outside: bool, bounds: str
+    path: str | Path,
+    split: str,
+    downscale: float | int,
+    allow_outside: bool,
+    bounds: str,
+    hold_out: tuple[str, ...] = (),
 ) -> Scene:
     """A scene; see `scenes.formats.read` and `check_scene`."""
     check_scene(Path(path))
-    return formats.read(path, split, downscale, allow_outside, bounds)
+    return formats.read(path, split, downscale, allow_outside, bounds, hold_out)
 
 
 def check_scene(path: Path) -> None:
@@ -170,7 +232,8 @@ def check_scene(path: Path) -> None:
 def _scenes_nearby(path: Path) -> str:
     """'; did you mean ...?' or what scenes lie in the nearest folder that exists."""
     parent = next(folder for folder in path.absolute().parents if folder.is_dir())
-    there = {str(path.parent / entry.name): entry for entry in sorted(parent.iterdir()) if entry.is_dir()}
+    entries = [entry for entry in sorted(parent.iterdir()) if entry.is_dir() or _is_video(entry)]
+    there = {str(path.parent / entry.name): entry for entry in entries}
     near = nearest(str(path), there)
     if near:
         return near
@@ -186,6 +249,10 @@ def _is_scene(path: Path) -> bool:
     except SceneError:
         return False
     return True
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEOS
 
 
 def set_threads(threads: int | None) -> None:

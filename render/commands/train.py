@@ -5,7 +5,7 @@ import os
 import shlex
 import signal
 import time
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,15 +14,26 @@ from typing import Any
 from render.arguments import Parser, add_machine_options, add_output_options, factor, seconds, whole
 from render.console import Console, count, duration
 from render.methods import METHODS
+from scenes.memory import parse_size
 
 DEFAULT = next(iter(METHODS))
 LONGEST_VIDEO = 300.0  # seconds; a longer one has to be asked for
+# Settings of a method that have a flag of their own.
+SWITCHES = {
+    "refine-poses": "train the cameras' poses and focal lengths along; for poses that are not exact",
+    "appearance": "give each picture an exposure and white balance of its own; for automatic cameras",
+}
 SUMMARY = "Turn a scene into a run that can be rendered from anywhere."
 
 
 def parser() -> Parser:
     parser = Parser("train", SUMMARY)
-    parser.add_argument("scene", metavar="SCENE", help="a scene folder, or a scene file in it")
+    parser.add_argument(
+        "scene",
+        metavar="SCENE",
+        help="a scene folder, or a scene file in it; or a folder of photographs or a video, whose poses are "
+        "found first and kept in RUN.scene, beside the run folder RUN",
+    )
     parser.add_argument("--method", metavar="NAME", help=f"{' or '.join(METHODS)} (default: {DEFAULT})")
     parser.add_argument(
         "--preset", metavar="NAME", help="fast, standard (default), quality, or another of the method's"
@@ -36,22 +47,57 @@ def parser() -> Parser:
     parser.add_argument("--seed", type=int, metavar="N", help="seed of all random numbers (default: 0)")
     parser.add_argument("--downscale", type=factor, metavar="N", help="shrink the pictures N times")
     parser.add_argument(
+        "--memory",
+        type=memory_size,
+        metavar="SIZE",
+        help="what the training may take, as 8GB or 500MB; past it the pictures lie in a file, in TMPDIR or "
+        "beside the run (default: half of what is free)",
+    )
+    parser.add_argument(
         "--bounds",
         metavar="KIND",
         help="box: nothing is outside of it; unbounded: all that is seen (default: as the capture suggests)",
     )
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="set a hyper-parameter"
+        "--hold-out",
+        type=names,
+        metavar="NAME[,NAME...]",
+        help="pictures to test on: names or patterns like 'IMG_2*' (default: the capture's, else every 8th)",
     )
+    for flag, meaning in SWITCHES.items():
+        setting = f"{flag.replace('-', '_')}=true"
+        parser.add_argument(f"--{flag}", dest="set", action="append_const", const=setting, help=meaning)
+    parser.add_argument("--set", action="append", metavar="KEY=VALUE", help="set a hyper-parameter")
+    parser.set_defaults(set=[])
     there = parser.add_mutually_exclusive_group()
     there.add_argument("--resume", action="store_true", help="go on with the run that is there")
-    there.add_argument("--overwrite", action="store_true", help="replace the run that is there")
+    there.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the run that is there, and its poses if those are of other photographs",
+    )
     parser.add_argument(
         "--allow-outside", action="store_true", help="let the scene file name pictures outside its folder"
     )
     add_machine_options(parser)
     add_output_options(parser)
     return parser
+
+
+def names(text: str) -> tuple[str, ...]:
+    """An argument type: names with commas between them."""
+    found = tuple(name.strip() for name in text.split(","))
+    if not all(found):
+        raise ArgumentTypeError(f"{text!r} has an empty name; write NAME or NAME,NAME")
+    return found
+
+
+def memory_size(text: str) -> int:
+    """An argument type: 8GB, 500MB."""
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
 
 
 def main(arguments: list[str]) -> int:
@@ -77,15 +123,21 @@ def fit(options: Namespace, arguments: list[str], console: Console) -> tuple[Any
     from render.trainer import Training
 
     set_threads(options.threads)
-    job = prepare(options)
+    job = prepare(options, shlex.join(["render", "train", *arguments]))
     if job.scene.placing:
         console.say(f"bounds: {job.scene.placing}")
+    if masked := sum(mask is not None for mask in job.scene.masks):
+        console.say(f"masks: {masked} of {len(job.scene)} pictures; what is black in them is not learnt")
+    building = time.perf_counter()
+    model = job.config.build(job.scene)
+    place = job.place_pictures(model, options.memory)
+    console.say(place.text)
     decoding = time.perf_counter()
     with console.progress():
-        pixels = job.decode(console.count("decoding pictures"))
-    began = time.perf_counter()
-    console.say(f"decoded {len(pixels)} pictures in {duration(began - decoding)}")
-    model = job.config.build(job.scene)
+        pixels = job.decode(place, console.count("decoding pictures"))
+    decoded = time.perf_counter() - decoding
+    began = building + decoded  # to build the model counts, to decode does not
+    console.say(f"decoded {len(pixels)} pictures in {duration(decoded)}")
     run = job.open_run()
     first = job.checkpoint.step if job.checkpoint else 0
     start = provenance.record(run.config, model, ["train", *arguments], first)
@@ -123,14 +175,15 @@ def finish(run: Any, model: Any, options: Namespace, console: Console) -> dict[s
     from scenes import formats
 
     result: dict[str, Any] = {}
-    if run.config.source and "test" in formats.splits(run.config.source):
+    source = Path(run.config.source)
+    try:
         result["test"] = evaluate_run(
-            run, model, Path(run.config.source), "test", "float", console, allow_outside=options.allow_outside
+            run, model, source, "test", "float", console, allow_outside=options.allow_outside
         )
         console.say(f"test: {summary(result['test'])}")
         console.say(f"      pictures, contact_sheet.png and metrics.json in {shown(run.evaluation / 'test')}")
-    else:
-        console.say("the scene has no test views: nothing was measured")
+    except formats.NoSplit as error:
+        console.say(f"nothing was measured: {error}")
     where = shown(run.path)
     expected = video_seconds(run.config.scene, result)
     if expected > LONGEST_VIDEO:

@@ -70,10 +70,10 @@ class NGP:
     appearance: bool = False  # give each picture an exposure and white balance of its own
     appearance_rate: float = 5e-3
     refine_poses: bool = False  # train poses and focal lengths along
-    pose_rate: float = 1e-3  # radians, and sides of the box
+    pose_rate: float = 5e-4  # radians by which a step moves the picture
     focal_rate: float = 3e-4  # relative
-    picture_schedule: tuple[float, float, float] = (0.1, 0.3, 0.6)  # shares of the training: when these three
-    # rates begin to rise (a scene that is half formed pulls cameras astray), are reached, and fall
+    picture_warm_up: tuple[float, float] = (0.05, 0.15)  # of the training: when these three rates begin to rise,
+    # and begin to fall; a scene that is half formed pulls cameras astray
     final_picture_rate: float = 0.01  # share of them that is left at the end
     coarse_share: float = 0.3  # of a training that refines poses, until the finest level learns
     occupancy_resolution: int = 128
@@ -135,9 +135,9 @@ class NGP:
 
     def picture_rate_at(self, schedule: float) -> float:
         """Share of the rates of appearances and cameras: they wait until there is something to see."""
-        begin, full, fall = self.picture_schedule
+        begin, full = self.picture_warm_up
         rising = min(max((schedule - begin) / (full - begin), 0.0), 1.0)
-        return rising * self.final_picture_rate ** (max(schedule - fall, 0.0) / (1 - fall))
+        return rising * self.final_picture_rate ** (max(schedule - full, 0.0) / (1 - full))
 
     def samples_at(self, schedule: float) -> int:
         """How many samples a step should look at."""

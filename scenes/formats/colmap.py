@@ -2,6 +2,7 @@
 
     SCENE/sparse/0/{cameras,images,points3D}.bin     or .txt; also SCENE/sparse/, SCENE/colmap/sparse/0/
     SCENE/images/NAME                                or SCENE/NAME, as images.bin names them
+    SCENE/masks/NAME.png                             black where a pixel is to be ignored
 
 Of several sub-models the one with most pictures is read. Pixel centres are at +0.5, as ours. The files are
 read by scenes/formats/colmap_model.py. Since version 3.12 rigs.bin and frames.bin stand beside them;
@@ -42,6 +43,7 @@ from scenes.formats.colmap_model import (
     suffix_of_model,
     write_model,
 )
+from scenes.formats.companions import find_mask, write_mask
 from scenes.images import ORIENTATION, ImageSequence, read_header, write_png
 from scenes.scene import Scene, SceneError, SceneWarning
 from scenes.transforms import transform_points, transform_poses
@@ -131,7 +133,8 @@ def capture(path: Path, allow_outside: bool = False) -> Capture:
     """Read a model; see `scenes.formats`.
 
     Raises: SceneError.
-    Warns: SceneWarning if there are several sub-models, rigs that say otherwise than images, points left out.
+    Warns: SceneWarning if there are several sub-models, masks of no picture, rigs that say otherwise than
+    images, points left out.
     """
     folder = _choose(path)
     file = folder / f"images{suffix_of_model(folder)}"
@@ -139,6 +142,7 @@ def capture(path: Path, allow_outside: bool = False) -> Capture:
     if not model.images:
         raise SceneError(f"{file}: has no registered image; build the model again")
     scene, cameras, lenses = _scene_folder(folder), {camera.id: camera for camera in model.cameras}, {}
+    masked = (scene / "images").is_dir() and (scene / "masks").is_dir()
     frames = []
     for image in sorted(model.images, key=lambda image: image.name):
         label = f"{file}: image {image.id}"
@@ -150,7 +154,11 @@ def capture(path: Path, allow_outside: bool = False) -> Capture:
             lenses[image.camera_id] = lens_of(file, cameras[image.camera_id])
         picture = _picture(label, scene, name, allow_outside)
         pose = rigid_pose(label, np.linalg.inv(_matrix(label, image.pose)))
-        frames.append(Frame(label, name, picture, pose, lenses[image.camera_id]))
+        mask = find_mask(label, scene, name, allow_outside) if masked else None
+        frames.append(Frame(label, name, picture, pose, lenses[image.camera_id], mask))
+    if masked and not any(frame.mask for frame in frames):
+        wanted = f"no file is called as a picture, with .png after it ({frames[0].name}.png)"
+        warnings.warn(f"{scene / 'masks'}: not used, {wanted}", SceneWarning, stacklevel=2)
     _compare_with_rigs(file, model)
     points, colours = model.points
     known = (np.abs(points) < LARGEST).all(axis=1)  # false for NaN too
@@ -279,8 +287,8 @@ def camera_of(lens: Lens, number: int = 1) -> Camera:
 def write(scene: Scene, path: str | Path, overwrite: bool = False) -> None:
     """Write a scene's cameras, points and pictures, in the input frame, as path/sparse/0 and path/images.
 
-    Pictures are copied where they lie on disk in full size and upright, else saved as PNG. Points become
-    grey: a scene keeps no colours of theirs.
+    Pictures are copied where they lie on disk in full size and upright, else saved as PNG; masks go to
+    path/masks. Points become grey: a scene keeps no colours of theirs.
     Raises: SceneError if a file exists and may not be overwritten, or a camera has no model in COLMAP.
     """
     folder = Path(path)
@@ -289,7 +297,8 @@ def write(scene: Scene, path: str | Path, overwrite: bool = False) -> None:
     names = _picture_names(scene, copied)
     placed = _placed(scene, names)
     targets = [pictures / name for name in names] if copied else []
-    _refuse_what_is_there(scene, model, targets, copied, overwrite)
+    masks = [folder / "masks" / f"{name}.png" for name in names] if scene.masks else []
+    _refuse_what_is_there(scene, model, targets, masks, copied, overwrite)
     for name in FILES:
         (model / name).unlink(missing_ok=True)  # old rigs would be read beside what is new
     for index, (target, is_copied) in enumerate(zip(targets, copied, strict=True)):
@@ -298,11 +307,13 @@ def write(scene: Scene, path: str | Path, overwrite: bool = False) -> None:
             write_png(target, scene.images[index])
         elif not _is_same(target, scene.images.items[index]):
             shutil.copyfile(scene.images.items[index], target)
+    for index, mask in enumerate(masks):
+        write_mask(scene, index, mask)
     write_model(model, placed)
 
 
 def _is_copied(images: ImageSequence, index: int) -> bool:
-    """Whether a picture's own file is as COLMAP takes it: of full size, and not to be turned by EXIF."""
+    """Whether a picture's own file is as COLMAP takes it: of full size, not to be turned by EXIF, no HEIF."""
     from PIL import Image as PilImage
 
     item = images.items[index]
@@ -310,7 +321,7 @@ def _is_copied(images: ImageSequence, index: int) -> bool:
         return False
     read_header(item)  # says what is wrong with it
     with PilImage.open(item) as picture:
-        return PilImage.Image.getexif(picture).get(ORIENTATION, 1) == 1
+        return PilImage.Image.getexif(picture).get(ORIENTATION, 1) == 1 and picture.format != "HEIF"
 
 
 def _picture_names(scene: Scene, copied: list[bool]) -> list[str]:
@@ -358,10 +369,10 @@ def _lens(cameras: Cameras, index: int) -> Lens:
 
 
 def _refuse_what_is_there(
-    scene: Scene, model: Path, targets: list[Path], copied: list[bool], overwrite: bool
+    scene: Scene, model: Path, targets: list[Path], masks: list[Path], copied: list[bool], overwrite: bool
 ) -> None:
     """Raises: SceneError if files would be replaced, or another model be read instead of the new one."""
-    there = [file for file in (*(model / name for name in FILES), *targets) if file.exists()]
+    there = [file for file in (*(model / name for name in FILES), *targets, *masks) if file.exists()]
     if there and not overwrite:
         raise SceneError(f"{there[0]}: exists; choose another folder or pass overwrite=True")
     others = [other for other in _models(model.parent.parent) if other != Path(os.path.abspath(model))]

@@ -27,6 +27,7 @@ import torch
 
 from scenes.cameras import Cameras
 from scenes.formats.capture import Capture, Frame, Lens, file_name, find_inside, finite
+from scenes.formats.companions import depth_step, write_depth, write_mask
 from scenes.formats.instant_ngp import (
     Entry,
     coefficients,
@@ -40,11 +41,11 @@ from scenes.formats.instant_ngp import (
     slashed,
     transforms_file,
 )
-from scenes.formats.ply import Points, read_points
-from scenes.images import ORIENTATION, ImageSequence, read_header, read_mask, shrunk_mask, write_png
+from scenes.formats.ply import GREY, Points, read_points, write_points
+from scenes.images import ORIENTATION, ImageSequence, read_header, write_png
 from scenes.lenses import COEFFICIENTS
 from scenes.scene import Scene, SceneError, SceneWarning
-from scenes.transforms import opengl_to_opencv, transform_poses
+from scenes.transforms import opengl_to_opencv, transform_points, transform_poses
 
 SPLITS = ("train", "val", "test")
 MODELS = {
@@ -61,6 +62,7 @@ INTRINSICS = ("camera_model", "fl_x", "fl_y", "cx", "cy", "w", "h", *DISTORTION,
 ORIENTATIONS = {"none": (0.0, 0.0, 1.0), "up": None, "vertical": None, "pca": None}  # and what up then is
 SCALES = 1e-12, 1e12
 DEPTH_UNIT = 1e-3  # of the original frame, where the file does not say
+POINTS = "sparse_pc.ply"  # as nerfstudio's own programs call it
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tga", ".tif", ".tiff", ".webp")
 
 
@@ -216,10 +218,11 @@ class _Target(NamedTuple):
 
 
 def write(scene: Scene, path: str | Path, overwrite: bool = False) -> None:
-    """Write a scene's cameras, pictures and masks as a nerfstudio capture, in the input frame.
+    """Write a scene as a nerfstudio capture, in the input frame: cameras, pictures and what else it has.
 
-    Pictures go to images/ (copied, where they are files and of the cameras' size), masks to masks/. Nothing
-    is written before all is checked; transforms.json comes last.
+    Pictures go to images/ (copied, where they are files and of the cameras' size), masks to masks/, z_depth
+    to depths/ (16 bits), points, grey, to sparse_pc.ply; splits that the scene names become lists. Nothing is
+    written before all is checked; transforms.json comes last.
     Raises: SceneError if something would be overwritten, or the lens cannot be told.
     """
     folder = Path(path)
@@ -238,12 +241,14 @@ def write(scene: Scene, path: str | Path, overwrite: bool = False) -> None:
         {
             "file_path": target.name,
             **{key: value for key, value in lens.items() if key not in shared},
-            **({"mask_path": _mask_name(target)} if scene.masks else {}),
+            **({"mask_path": _beside("masks", target)} if scene.masks else {}),
+            **({"depth_file_path": _beside("depths", target)} if scene.depths else {}),
             "transform_matrix": pose,
         }
         for target, lens, pose in zip(targets, lenses, poses.tolist(), strict=True)
     ]
     whole = {"camera_model": model, **shared, "orientation_override": _orientation(scene)}
+    whole |= _extras(scene) | _split_lists(scene, targets)
 
     folder.mkdir(parents=True, exist_ok=True)
     replaced = folder / "transforms.json.replaced"
@@ -252,7 +257,11 @@ def write(scene: Scene, path: str | Path, overwrite: bool = False) -> None:
     for index, target in enumerate(targets):
         _write_picture(scene.images, index, target)
         if scene.masks:
-            _write_mask(scene, index, folder / _mask_name(target))
+            write_mask(scene, index, folder / _beside("masks", target))
+        if scene.depths:
+            write_depth(scene, index, folder / _beside("depths", target), whole["depth_unit_scale_factor"])
+    if len(scene.points):
+        write_points(folder / POINTS, _input_points(scene))
     unfinished = folder / ".transforms.json.unfinished"
     unfinished.write_text(json.dumps({**whole, "frames": frames}, indent=2) + "\n", encoding="utf-8")
     unfinished.replace(file)
@@ -308,7 +317,7 @@ def _targets(folder: Path, scene: Scene) -> list[_Target]:
 
 
 def _can_be_copied(images: ImageSequence, index: int) -> bool:
-    """Whether a picture's file is the picture: neither to be resized nor to be turned by its EXIF."""
+    """Whether a picture's file is the picture: neither to be resized, nor turned by its EXIF, nor HEIF."""
     from PIL import Image
 
     item = images.items[index]
@@ -316,7 +325,7 @@ def _can_be_copied(images: ImageSequence, index: int) -> bool:
     if images.sizes is not None and size != images.sizes[index]:
         return False
     with Image.open(item) as image:
-        return Image.Image.getexif(image).get(ORIENTATION, 1) == 1
+        return Image.Image.getexif(image).get(ORIENTATION, 1) == 1 and image.format != "HEIF"
 
 
 def _check_targets(file: Path, scene: Scene, targets: list[_Target], overwrite: bool) -> None:
@@ -332,7 +341,9 @@ def _check_targets(file: Path, scene: Scene, targets: list[_Target], overwrite: 
         stays = target.copied and isinstance(item, Path) and item.resolve() == where
         if where in sources and not stays:
             raise SceneError(f"{target.file}: is a picture of this scene; write to another folder")
-        written = ([] if stays else [target.file]) + [file.parent / _mask_name(target)] * bool(scene.masks)
+        written = [] if stays else [target.file]
+        written += [file.parent / _beside("masks", target)] * bool(scene.masks)
+        written += [file.parent / _beside("depths", target)] * (scene.depths is not None)
         for there in written if not overwrite else ():
             if there.exists():
                 raise SceneError(f"{there}: exists; choose another folder or pass overwrite=True")
@@ -347,17 +358,35 @@ def _write_picture(images: ImageSequence, index: int, target: _Target) -> None:
         shutil.copyfile(item, target.file)
 
 
-def _mask_name(target: _Target) -> str:
-    return str(PurePosixPath("masks", *PurePosixPath(target.name).parts[1:])) + ".png"
+def _beside(folder: str, target: _Target) -> str:
+    """The mask or depth picture of a picture: masks/NAME.png."""
+    return str(PurePosixPath(folder, *PurePosixPath(target.name).parts[1:])) + ".png"
 
 
-def _write_mask(scene: Scene, index: int, file: Path) -> None:
-    """One channel, black where a pixel is to be ignored."""
-    from PIL import Image
+def _extras(scene: Scene) -> dict[str, float | str]:
+    """What the file says of depths and points, where the scene has them."""
+    depth = {"depth_unit_scale_factor": depth_step(scene, scene.depths)} if scene.depths else {}
+    return depth | ({"ply_file_path": POINTS} if len(scene.points) else {})
 
-    width, height = scene.cameras.sizes[index].tolist()
-    mask = scene.masks[index]
-    kept = torch.ones(height, width, dtype=torch.bool) if mask is None else mask
-    kept = shrunk_mask(read_mask(kept) if isinstance(kept, Path) else kept, width, height)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray((kept.cpu().numpy() * 255).astype(np.uint8)).save(file, format="PNG")
+
+def _split_lists(scene: Scene, targets: list[_Target]) -> dict[str, list[str]]:
+    """train_filenames and so on, where the scene names its splits and has pictures of more than one.
+
+    Nerfstudio wants all three lists or none: what is missing of val and test is the other one.
+    """
+    written = dict(zip(scene.frame_names, (target.name for target in targets), strict=False))
+    parts = {
+        split: [written[name] for name in names if name in written]
+        for split, names in (scene.splits or {}).items()
+    }
+    train, val, test = (parts.get(split, []) for split in SPLITS)
+    if not train or not (val or test):
+        return {}
+    return {"train_filenames": train, "val_filenames": val or test, "test_filenames": test or val}
+
+
+def _input_points(scene: Scene) -> Points:
+    """In the input frame, and grey: a scene keeps no colours of theirs."""
+    back = torch.linalg.inv(scene.model_from_input.cpu().double())
+    positions = transform_points(back, scene.points.cpu().double()).numpy()
+    return Points(positions, np.full(positions.shape, GREY, np.uint8))

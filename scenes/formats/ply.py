@@ -1,7 +1,8 @@
 """Point clouds in PLY files: positions and colours of vertices, as structure from motion writes them.
 
 Read is the first element, `vertex`, as text or binary numbers: x y z of any type, and red green blue as
-uchar. Other properties are stepped over; faces and whatever else follows are not read.
+uchar. Other properties are stepped over; faces and whatever else follows are not read. Written is binary,
+little endian, x y z as double.
 Source: G. Turk, The PLY Polygon File Format, 1994.
 """
 
@@ -158,3 +159,18 @@ def _read_ascii(file: Path, stream: BinaryIO, layout: _Layout, left: int) -> np.
     columns = np.full((6, layout.count), float(GREY))
     columns[: len(wanted)] = rows.T.reshape(len(wanted), layout.count)
     return columns
+
+
+def write_points(file: Path, points: Points) -> None:
+    """Write vertices, all of them or nothing."""
+    kinds = [(name, "<f8") for name in POSITION] + [(name, "u1") for name in COLOUR]
+    vertices = np.zeros(len(points.positions), kinds)
+    for column, name in enumerate(POSITION):
+        vertices[name] = points.positions[:, column]
+    for column, name in enumerate(COLOUR):
+        vertices[name] = points.colours[:, column]
+    properties = [f"property double {name}" for name in POSITION] + [f"property uchar {n}" for n in COLOUR]
+    head = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}", *properties]
+    fresh = file.with_name(f".{file.name}.unfinished")
+    fresh.write_bytes("\n".join([*head, "end_header", ""]).encode() + vertices.tobytes())
+    fresh.replace(file)

@@ -1,7 +1,10 @@
 """The scene that a capture becomes: the pictures that are there, in a frame that suits a model."""
 
+import difflib
+from collections.abc import Sequence
 from dataclasses import fields, replace
-from pathlib import Path
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -14,6 +17,7 @@ from scenes.formats.capture import Capture, Frame, Lens, present
 from scenes.images import ImageHeader, ImageSequence, read_header
 from scenes.layout import box_in_model_frame, layout_of, mean_up, model_frame, near_of, unbounded
 from scenes.lenses import COEFFICIENTS
+from scenes.photographs import PICTURES, name_of
 from scenes.scene import Bounds, Scene, SceneError
 from scenes.transforms import similarity_scale, transform_points, transform_poses
 
@@ -22,19 +26,65 @@ WHITE = (1.0, 1.0, 1.0)
 SAME_SHAPE = 0.02  # of the side ratio: a smaller copy of a picture is rounded to whole pixels
 
 
-def splits_of(capture: Capture) -> tuple[str, ...]:
-    """The splits that a capture has."""
-    if capture.splits is not None:
+class NoSplit(SceneError):
+    """A scene has no such split, or none of its pictures is there."""
+
+
+def splits_of(capture: Capture, hold_out: Sequence[str] = ()) -> tuple[str, ...]:
+    """The splits that a capture has; with `hold_out`, train and test whatever it says."""
+    if capture.splits is not None and not hold_out:
         return tuple(name for name in ("train", "val", "test") if capture.splits.get(name))
     return ("train", "test") if len(capture.frames) > 1 else ("train",)
 
 
+def held_out(label: str, names: Sequence[str], hold_out: Sequence[str]) -> set[str]:
+    """Those of the pictures that `hold_out` means: by name, or by a shell pattern (* ? [abc]).
+
+    A name may lack its folders and its suffixes. label: for messages.
+    Raises: SceneError if one of them means no picture (it tells near names), or together they mean all.
+    """
+    spelled = {name: _spellings(name) for name in names}
+    chosen: set[str] = set()
+    for wanted in hold_out:
+        found = {
+            name
+            for name, words in spelled.items()
+            if wanted in words or any(fnmatchcase(word, wanted) for word in words)
+        }
+        if not found:
+            last = {word: PurePosixPath(name).name for name, words in spelled.items() for word in words}
+            near = {last[word]: None for word in difflib.get_close_matches(wanted, last, n=4, cutoff=0.5)}
+            there = f"near: {', '.join(near)}" if near else f"there are {min(names)} to {max(names)}"
+            raise SceneError(f"{label}: hold-out {wanted!r} is no picture's name; {there}")
+        chosen |= found
+    if len(chosen) == len(names):
+        raise SceneError(f"{label}: hold-out {','.join(hold_out)} leaves no picture to train on; name fewer")
+    return chosen
+
+
+def _spellings(name: str) -> list[str]:
+    """How a picture's name may be given: images/a/1.jpg, a/1.jpg, 1.jpg, 1, ..."""
+    parts = PurePosixPath(name).parts
+    words = ["/".join(parts[i:]) for i in range(len(parts))]
+    for word in words:  # grows: what is left may have a suffix of its own
+        path = PurePosixPath(word)
+        if path.suffix.lower() in PICTURES:
+            words.append(str(path.with_suffix("")))
+    return words
+
+
 def scene_of(
-    capture: Capture, folder: Path, split: str = "train", downscale: float | int = 1, bounds: str = "auto"
+    capture: Capture,
+    folder: Path,
+    split: str = "train",
+    downscale: float | int = 1,
+    bounds: str = "auto",
+    hold_out: Sequence[str] = (),
 ) -> Scene:
     """One split of a capture as a scene, or "all". Splits share one model frame, that of all frames.
 
-    bounds: auto, box or unbounded. Raises: SceneError. Warns: SceneWarning if pictures are missing.
+    bounds: auto, box or unbounded. hold_out: what `held_out` takes; it goes before the capture's own splits.
+    Raises: SceneError. Warns: SceneWarning if pictures are missing.
     """
     frames = sorted(present(capture.file, capture.frames), key=lambda frame: frame.name)
     upright = not _posed_as_stored(frames)
@@ -47,9 +97,10 @@ def scene_of(
     points = transform_points(model_from_input, torch.from_numpy(capture.points)).float()
     if limits.unbounded:
         limits = replace(limits, near=near_of(cameras, points))
-    chosen = _members(capture, frames, split)
+    parts = _parts(capture, frames, hold_out)
+    chosen = _members(capture, frames, split, parts)
     scene = Scene(
-        name=folder.resolve().name,
+        name=name_of(folder),
         cameras=cameras,
         images=ImageSequence(tuple(frame.image for frame in frames if frame.image), upright=upright),
         bounds=limits,
@@ -63,6 +114,7 @@ def scene_of(
         depths=_depths(capture, frames, float(similarity_scale(model_from_input)), cameras),
         times=_times(frames),
         points=points,
+        splits=parts if hold_out or capture.splits is not None else None,
     )
     return scene.subset(chosen).downscaled(downscale)
 
@@ -83,22 +135,32 @@ def _posed_as_stored(frames: list[Frame]) -> bool:
     return False
 
 
-def _members(capture: Capture, frames: list[Frame], split: str) -> list[int]:
+def _parts(capture: Capture, frames: list[Frame], hold_out: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Names of the frames of each split, in the order of `frames`."""
+    names = [frame.name for frame in frames]
+    if hold_out:
+        testing = held_out(str(capture.file), names, hold_out)
+    elif capture.splits is not None:
+        listed = {split: set(capture.splits[split]) for split in splits_of(capture)}
+        return {split: tuple(name for name in names if name in listed[split]) for split in listed}
+    else:
+        testing = set(names[::HELD_OUT]) if len(names) > 1 else set()
+    parts = {"train": tuple(name for name in names if name not in testing)}
+    return parts | ({"test": tuple(name for name in names if name in testing)} if testing else {})
+
+
+def _members(
+    capture: Capture, frames: list[Frame], split: str, parts: dict[str, tuple[str, ...]]
+) -> list[int]:
     """Numbers of the frames of a split, or of all."""
     if split == "all":
         return list(range(len(frames)))
-    if split not in splits_of(capture):
-        there = ", ".join(splits_of(capture))
-        raise SceneError(f"{capture.file}: no split {split!r}; there are: {there}")
-    if capture.splits is not None:
-        names = set(capture.splits[split])
-        chosen = [i for i, frame in enumerate(frames) if frame.name in names]
-    else:
-        testing = [i % HELD_OUT == 0 and len(frames) > 1 for i in range(len(frames))]
-        chosen = [i for i, held_out in enumerate(testing) if held_out == (split == "test")]
-    if not chosen:
-        raise SceneError(f"{capture.file}: no picture of split {split!r} is there")
-    return chosen
+    if split not in parts:
+        raise NoSplit(f"{capture.file}: no split {split!r}; there are: {', '.join(parts)}")
+    if not parts[split]:
+        raise NoSplit(f"{capture.file}: no picture of split {split!r} is there")
+    names = set(parts[split])
+    return [i for i, frame in enumerate(frames) if frame.name in names]
 
 
 def _cameras(frames: list[Frame], headers: list[ImageHeader]) -> Cameras:

@@ -5,13 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import render
+from render.commands.eval import main as measured
 from render.commands.train import main
-from render.run import RunError
+from render.run import RunError, find
 from scenes import formats
 from scenes.generate.analytic import generate
-from scenes.images import ImageSequence
+from scenes.images import ImageSequence, write_png
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +57,61 @@ def test_bounds_that_are_asked_for_are_kept_and_a_resume_may_not_change_them(cap
     with pytest.raises(ValueError, match=r"bounds 'around' is unknown; choose one of auto, box, unbounded"):
         train(capture, "--steps", 30, "--bounds", "around", "--out", tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_pictures_that_are_held_out_by_name_are_measured_and_stay_so(capture, tmp_path, capsys, mean_method):
+    """In the run's own measure, in a later one, and through a resume, which may not change them."""
+    names = [Path(name).stem for name in formats.read(capture, "all").frame_names]
+    wanted, out = sorted(names)[3:6], tmp_path / "run"
+    quick = (capture, "--method", mean_method, "--out", out)
+    assert main([*map(str, quick), "--steps", "5", "--hold-out", ",".join(wanted)]) == 0
+    metrics = out / "eval" / "test" / "metrics.json"
+    for measure in (lambda: None, lambda: measured(["--json", str(out)])):
+        measure()
+        views = [view["name"] for view in json.loads(metrics.read_text())["per_view"]]
+        assert sorted(views) == wanted
+        metrics.write_text("{}")
+    config = json.loads((out / "config.json").read_text())
+    assert config["hold_out"] == wanted and config["scene"]["name"] == "spheres"
+    with pytest.raises(RunError, match=r"was trained with hold_out=.*, a resume cannot make that \('x',\)"):
+        main([*map(str, quick), "--steps", "6", "--resume", "--hold-out", "x"])
+    assert (
+        main([*map(str, quick), "--steps", "6", "--resume", "--hold-out", ",".join(wanted), "--quiet"]) == 0
+    )
+    capsys.readouterr()
+    model = render.train(capture, mean_method, steps=2, hold_out=wanted, out=tmp_path / "library")
+    assert model and json.loads((tmp_path / "library" / "config.json").read_text())["hold_out"] == wanted
+
+
+def test_a_run_of_before_there_was_hold_out_is_read(capture, tmp_path, mean_method):
+    render.train(capture, mean_method, steps=2, out=tmp_path / "run")
+    file = tmp_path / "run" / "config.json"
+    config = json.loads(file.read_text())
+    del config["hold_out"]
+    file.write_text(json.dumps(config))
+    assert find(file)[0].config.hold_out == ()
+
+
+def test_masks_of_a_capture_are_said(tmp_path, capsys, mean_method):
+    scene = generate("spheres", width=16, views={"train": 3}, supersampling=1)["train"]
+    formats.format_module("colmap").write(scene, tmp_path / "toy")
+    images = tmp_path / "toy" / "images"
+    names = [str(path.relative_to(images)) for path in sorted(images.rglob("*.png"))]
+    for name in names[:2]:
+        mask = tmp_path / "toy" / "masks" / f"{name}.png"
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        write_png(mask, torch.full((16, 16, 3), 255, dtype=torch.uint8))
+    hold_out = ("--hold-out", names[2])
+    common = ("--method", mean_method, "--steps", "2", "--out", str(tmp_path / "run"))
+    assert main([str(tmp_path / "toy"), *common, *hold_out]) == 0
+    assert "masks: 2 of 2 pictures; what is black in them is not learnt" in capsys.readouterr().out
+
+
+def test_the_switches_are_settings_of_the_method():
+    from render.commands.train import SWITCHES, parser
+    from render.methods.ngp import NGP
+    from render.settings import parse_pairs
+
+    options = parser().parse_args(["scene", "--refine-poses", "--set", "levels=7", "--appearance"])
+    assert parse_pairs(options.set, NGP)[0] == {"refine_poses": True, "levels": 7, "appearance": True}
+    assert len(SWITCHES) == 2 and parser().parse_args(["scene"]).set == []

@@ -1,6 +1,7 @@
 """Pictures come in upright, whole and with the colours that can be seen."""
 
 import struct
+import sys
 import threading
 import zlib
 from pathlib import Path
@@ -60,6 +61,42 @@ def test_exif_orientation_is_applied(orientation, tmp_path, generator):
     Image.fromarray(stored).save(tmp_path / "turned.jpg", exif=exif)
     assert read_header(tmp_path / "turned.jpg") == (8, 5, False)
     assert tuple(read_image(tmp_path / "turned.jpg").shape) == (5, 8, 3)
+
+
+@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("name", ["phone.HEIC", "sent as.jpg"])
+def test_heif_comes_in_upright_as_a_jpeg_does_whatever_its_name(orientation, name, tmp_path):
+    """Each of the eight values, and once only; the header tells the upright size without decoding."""
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    upright = np.zeros((64, 96, 3), np.uint8)
+    upright[:32, :48], upright[32:, 48:], upright[:32, 48:] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](upright)))
+    file = tmp_path / name
+    stored.save(file, format="HEIF", exif=exif.tobytes(), quality=90)
+    assert file.read_bytes()[4:12] == b"ftypheic"
+    assert read_header(file) == (96, 64, False)
+    read = read_image(file)
+    assert read.shape == upright.shape
+    assert float((read.float() - torch.from_numpy(upright).float()).abs().mean()) < 8
+
+
+def test_heif_without_pillow_heif_names_what_to_install(tmp_path, monkeypatch):
+    """And a file that only calls itself HEIC is no HEIF."""
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    file = tmp_path / "IMG_1.HEIC"
+    file.write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    Image.init()  # all kinds that Pillow knows; an earlier test may have made it know this one
+    monkeypatch.setattr(Image, "ID", [kind for kind in Image.ID if kind != "HEIF"])
+    for read in (read_header, read_image):
+        with pytest.raises(ImageError, match=r'HEIC: is HEIF, .*pip install "render-fields\[poses\]"'):
+            read(file)
+    file.write_bytes(b"plain text, and long enough")
+    with pytest.raises(ImageError, match="not a picture of a known kind"):
+        read_image(file)
 
 
 @pytest.mark.parametrize("channels", [3, 4])

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from scenes.blocks import STRIP, foreground_blocks, visible_fields
 from scenes.cameras import Cameras
+from scenes.depths import DepthSequence, distances_along_rays
 from scenes.generate.analytic import generate_spheres
 from scenes.images import ImageError, ImageSequence
-from scenes.pixels import PixelSource, foreground_blocks
+from scenes.pixels import PixelSource
 from scenes.random import uniform
 from scenes.scene import Bounds, Scene, SceneError
 
@@ -246,6 +248,50 @@ def test_nothing_is_drawn_from_beyond_the_lens(generator):
     assert bool(rays.directions.isfinite().all())
     seen = cameras[0].rays().directions.isfinite().all(dim=-1)
     assert 0.3 < float(seen.float().mean()) < 0.95, "or the lens would prove nothing"
+
+
+def test_a_field_is_the_same_looked_at_in_strips():
+    """More rows than are looked at together, with a lens whose field ends inside of the picture."""
+    k = torch.tensor([[-0.45, 0, 0, 0, 0, 0, 0, 0.0]])
+    focal = torch.tensor([500.0])
+    cameras = replace(blank(1, STRIP + 83, 50).cameras, fx=focal, fy=focal, distortion=k)
+    (field,) = visible_fields(cameras)
+    seen = cameras[0].rays().directions.isfinite().all(dim=-1)
+    assert bool(seen[STRIP].any()) and not bool(seen[-1].any()), "or the second strip would prove nothing"
+    for row, column in seen.nonzero()[::97].tolist() + (~seen).nonzero()[::7].tolist():
+        bit = int(field[row // 8, column // 8]) >> (row % 8 * 8 + column % 8) & 1
+        assert bit == seen[row, column]
+
+
+@pytest.mark.parametrize("kind", ["plain", "alpha", "masked", "deep"])
+def test_a_file_holds_what_memory_would(kind, generator, tmp_path):
+    """Pixels, blocks, what is seen of them and how far it is, of pictures that differ in size."""
+    sizes = torch.tensor([(41, 30), (20, 8), (41, 30), (9, 55)])  # height, width
+    channels = 4 if kind == "alpha" else 3
+    pictures = [
+        torch.randint(256, (h, w, channels), generator=generator, dtype=torch.uint8) for h, w in sizes
+    ]
+    scene = a_scene(pictures[:1] * 4, has_alpha=kind == "alpha")
+    cameras = replace(scene.cameras, width=sizes[:, 1], height=sizes[:, 0])
+    scene = replace(scene, cameras=cameras, images=ImageSequence(tuple(pictures)))
+    noise = [torch.rand(h, w, generator=generator) for h, w in sizes]
+    if kind == "alpha":
+        for picture, value in zip(pictures, noise, strict=True):
+            picture[..., 3] = value > 0.99
+    if kind == "masked":
+        scene = replace(scene, masks=(noise[0] > 0.9, None, noise[2] > 2.0, noise[3] > 0.98))
+    if kind == "deep":
+        scene = replace(scene, depths=DepthSequence(tuple(noise), 1.0))
+    kept, filed = (PixelSource.from_scene(scene, folder=folder, workers=3) for folder in (None, tmp_path))
+    for name, value in vars(kept).items():
+        other = getattr(filed, name)
+        assert torch.equal(value, other) if isinstance(value, Tensor) else value == other, name
+    assert (kept.seen is not None) == (kind == "masked") and (kept.distances is not None) == (kind == "deep")
+    if kind == "deep":
+        assert torch.equal(kept.distances, distances_along_rays(scene.depths, scene.cameras))
+    drawn = [source.draw(200, seed=1, step=2) for source in (kept, filed)]
+    assert torch.equal(drawn[0].rgba, drawn[1].rgba) and torch.equal(drawn[0].distance, drawn[1].distance)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_masks_that_leave_nothing_are_refused():

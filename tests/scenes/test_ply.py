@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scenes.formats.ply import read_points
+from scenes.formats.ply import Points, read_points, write_points
 from scenes.scene import SceneError
 
 HEADER = """ply
@@ -80,6 +80,18 @@ def test_points_without_colours_are_grey_and_none_are_none(kind, tmp_path):
     assert points.positions.tolist() == [[1, 2, 3]] and points.colours.tolist() == [[128, 128, 128]]
     none = read_points(a_file(tmp_path, header.format(0), b""))
     assert none.positions.shape == (0, 3) and none.colours.shape == (0, 3)
+
+
+@pytest.mark.parametrize("count", [0, 1, 1000])
+def test_what_is_written_is_read_as_it_was(count, tmp_path):
+    """Far from the origin too: positions are doubles."""
+    generator = np.random.default_rng(3)
+    positions = 5e6 + generator.normal(size=(count, 3))
+    colours = generator.integers(0, 256, (count, 3), dtype=np.uint8)
+    write_points(tmp_path / "points.ply", Points(positions, colours))
+    read = read_points(tmp_path / "points.ply")
+    assert np.array_equal(read.positions, positions) and np.array_equal(read.colours, colours)
+    assert [file.name for file in tmp_path.iterdir()] == ["points.ply"]
 
 
 ASCII = HEADER.format(kind="ascii", count=2)

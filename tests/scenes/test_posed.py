@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from scenes.cameras import Cameras
 from scenes.formats.capture import Capture, Frame, Lens
-from scenes.formats.posed import scene_of, splits_of
+from scenes.formats.posed import NoSplit, held_out, scene_of, splits_of
 from scenes.images import ORIENTATION, read_image
 from scenes.layout import layout_of, mean_up, model_frame
 from scenes.scene import SceneError, SceneWarning
@@ -67,6 +67,53 @@ def test_splits_that_the_capture_names_are_kept(tmp_path):
     assert scene_of(capture, tmp_path, "test").frame_names == ("002.png",)
     with pytest.raises(SceneError, match=r"no split 'trial'; there are: train, val, test"):
         scene_of(capture, tmp_path, "trial")
+
+
+def test_pictures_that_are_named_are_held_out_instead_of_every_eighth_or_the_captures_own(tmp_path):
+    capture = written(tmp_path, ring(12))
+    named = replace(capture, splits={"train": ("001.png",), "val": ("002.png",)})
+    for each in (capture, named):
+        assert splits_of(each, ("003",)) == ("train", "test")
+        test = scene_of(each, tmp_path, "test", hold_out=("003", "01?.png"))
+        train = scene_of(each, tmp_path, "train", hold_out=("003", "01?.png"))
+        assert test.frame_names == ("003.png", "010.png", "011.png")
+        assert len(train) == 9 and not set(train.frame_names) & set(test.frame_names)
+        assert train.splits == test.splits == {"train": train.frame_names, "test": test.frame_names}
+    with pytest.raises(NoSplit, match=r"no split 'val'; there are: train, test"):
+        scene_of(named, tmp_path, "val", hold_out=("003",))
+    assert scene_of(capture, tmp_path, "all").splits is None, "every eighth is nobody's choice"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("images/left/IMG_1.JPG", {"images/left/IMG_1.JPG"}),
+        ("left/IMG_1", {"images/left/IMG_1.JPG"}),
+        ("IMG_1", {"images/left/IMG_1.JPG", "images/right/IMG_1.JPG"}),
+        ("right/*", {"images/right/IMG_1.JPG", "images/right/IMG_2.HEIC.jpg"}),
+        ("IMG_2", {"images/right/IMG_2.HEIC.jpg"}),
+        ("IMG_2.HEIC", {"images/right/IMG_2.HEIC.jpg"}),
+        ("v1.5", {"v1.5"}),
+        ("a [b].png", {"a [b].png"}),
+    ],
+)
+def test_a_picture_may_be_named_without_folders_and_suffixes_or_by_a_pattern(wanted, found):
+    names = ["images/left/IMG_1.JPG", "images/right/IMG_1.JPG", "images/right/IMG_2.HEIC.jpg", "v1.5"]
+    assert held_out("capture", [*names, "a [b].png"], (wanted,)) == found
+
+
+def test_names_that_mean_no_picture_get_near_ones_and_not_all_can_be_held_out():
+    names = [f"images/IMG_{i}.jpg" for i in range(2041, 2049)]
+    with pytest.raises(
+        SceneError, match=r"c: hold-out 'IMG_2014' is no picture's name; near: IMG_204\d\.jpg"
+    ):
+        held_out("c", names, ("IMG_2041", "IMG_2014"))
+    with pytest.raises(
+        SceneError, match=r"'xyz' is no .*; there are images/IMG_2041\.jpg to images/IMG_2048\.jpg"
+    ):
+        held_out("c", names, ("xyz",))
+    with pytest.raises(SceneError, match=r"hold-out IMG_\* leaves no picture to train on"):
+        held_out("c", names, ("IMG_*",))
 
 
 def test_points_keep_their_pixels_in_the_model_frame(tmp_path):

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pycolmap
 import pytest
 from PIL import Image
@@ -81,11 +82,15 @@ def test_broken_pictures_are_refused_by_name_and_the_rest_is_taken(tmp_path):
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "text.jpg").write_text("not a picture")
     (tmp_path / "phone.HEIC").write_bytes(b"\0\0\0 ftypheic")
+    (tmp_path / "raw.DNG").write_bytes(b"II*\0")
     Image.fromarray(np.zeros((6, 8), np.uint16)).save(tmp_path / "depth.png")
     found = collect(tmp_path)
     assert names(found) == ["a.jpg", "b.jpg"]
-    assert sorted(found.refused) == ["cut.jpg", "cut.png", "depth.png", "empty.jpg", "phone.HEIC", "text.jpg"]
-    assert "convert it to JPEG" in found.refused["phone.HEIC"]
+    assert sorted(found.refused) == [
+        "cut.jpg", "cut.png", "depth.png", "empty.jpg", "phone.HEIC",
+        "raw.DNG", "text.jpg",
+    ]  # fmt: skip
+    assert "convert it to JPEG" in found.refused["raw.DNG"]
     assert all(str(tmp_path) not in cause for cause in found.refused.values())
 
 
@@ -96,9 +101,12 @@ def test_a_name_that_cannot_be_printed_is_refused(tmp_path):
 
 
 def test_when_nothing_can_be_read_the_error_says_why(tmp_path):
-    (tmp_path / "a.jpg").write_bytes(b"")
-    with pytest.raises(PosesError, match=r"no picture that can be read.*a\.jpg"):
+    """Each cause once: a hundred files of one kind are one thing to do."""
+    for name in ("a.jpg", "b.jpg", "c.dng"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(PosesError, match=r"no picture that can be read.*; a\.jpg: .*; c\.dng: ") as caught:
         collect(tmp_path)
+    assert "b.jpg" not in str(caught.value)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -132,6 +140,30 @@ def test_a_turned_picture_keeps_the_focal_length_that_its_camera_wrote(tmp_path)
     with Image.open(tmp_path / "out" / "a.jpg") as image:
         exif = image.getexif()
         assert exif[MAKE] == "Maker" and float(exif.get_ifd(EXIF)[FOCAL]) == pytest.approx(5.85)
+
+
+def test_a_phones_heif_becomes_a_jpeg_that_pycolmap_reads_with_its_focal_length(tmp_path):
+    """Upright, whatever its name."""
+    pillow_heif.register_heif_opener()
+    exif = Image.Exif()
+    exif[ORIENTATION], exif[MAKE] = 6, "Maker"
+    exif.get_ifd(EXIF)[FOCAL] = 5.85
+    smooth = np.linspace(0, 255, 48 * 64 * 3).reshape(48, 64, 3).astype(np.uint8)
+    for name in ("IMG_1.HEIC", "sent.jpg"):
+        Image.fromarray(smooth).save(tmp_path / name, format="HEIF", exif=exif.tobytes(), quality=95)
+    found = collect(tmp_path)
+    place(found.photos, tmp_path / "out")
+    assert names(found) == ["IMG_1.HEIC.jpg", "sent.jpg"]
+    for photo in found.photos:
+        assert (photo.width, photo.height) == (48, 64) and photo.camera.startswith("Maker 5.85")
+        placed = tmp_path / "out" / photo.name
+        with Image.open(placed) as image:
+            assert image.format == "JPEG" and image.getexif().get(ORIENTATION, 1) == 1
+            assert float(image.getexif().get_ifd(EXIF)[FOCAL]) == pytest.approx(5.85)
+        seen, wanted = (read_image(file).numpy().astype(int) for file in (placed, photo.path))
+        assert seen.shape == wanted.shape and np.abs(seen - wanted).mean() < 4
+        read = pycolmap.Bitmap.read(placed, as_rgb=True)
+        assert (read.width, read.height) == (48, 64)
 
 
 def test_upright_pictures_take_no_space(tmp_path):

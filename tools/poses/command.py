@@ -1,15 +1,10 @@
 """`render poses PHOTOS|VIDEO`: from pictures to a scene folder that `render train` takes.
 
-Work goes on in OUT.partial, which an interruption leaves for the next start:
-    job.json      what was asked for: the next start goes on only with the same
-    frames.json   of a video: which frames were kept
-    database.db   features and matches so far
-    scene/        becomes OUT in the end: images/, sparse/0, ... and poses.json
+Where the work goes on, and what an interruption leaves, is in tools/poses/job.py.
 """
 
 import json
 import shlex
-import shutil
 import sys
 import time
 from argparse import Namespace
@@ -20,14 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from render.arguments import Parser, add_output_options, warn, whole
 from render.console import Console, duration
+from tools.poses.job import Job, begin, check_out, check_partial, fresh_folder, save, settle, write_json
 
 if TYPE_CHECKING:
-    from tools.poses.mapping import Settings
     from tools.poses.photos import Photos
 
 SUMMARY = "Find where pictures were taken from. Makes a scene of a folder of photographs or of a video."
-REPORT = "poses.json"
-VERSION = 1
 
 
 def parser() -> Parser:
@@ -40,6 +33,11 @@ def parser() -> Parser:
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="the scene to make (default: scenes/NAME)")
     parser.add_argument("--overwrite", action="store_true", help="replace the scene that is there")
+    parser.add_argument(
+        "--reuse",
+        action="store_true",
+        help="keep the scene that is there if it is of the same pictures, however its poses were found",
+    )
     parser.add_argument(
         "--matching",
         choices=MATCHING,
@@ -87,147 +85,38 @@ def parsed(arguments: list[str]) -> Namespace:
     return options
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], again: str | None = None) -> int:
+    """again: the command that wants the poses and is to be given again, where it is not this one."""
     options = parsed(arguments)
     from render.commands.train import stop_on_signal
+    from tools.poses.earlier import reuse
     from tools.poses.mapping import Interrupted, load_pycolmap
     from tools.poses.photos import PosesError
 
+    console = Console(quiet=options.quiet or options.json)
+    job = settle(options)
+    if options.reuse and reuse(job, options.overwrite, console):
+        return 0
     load_pycolmap()
-    job = prepare(options)
+    check_out(job, options.overwrite)
+    check_partial(job, options.overwrite)
+    anew = shlex.join(["render", "poses", str(job.source), "--out", str(job.out), "--overwrite"])
     with stop_on_signal() as stopped:
         try:
-            found = find(job, Watch(Console(quiet=options.quiet or options.json), stopped))
+            found = find(job, Watch(console, stopped))
         except Interrupted:
             kept = f"what is done is kept in {job.partial}; go on" if job.partial.exists() else "begin again"
-            again = shlex.join(["render", "poses", *arguments])
-            raise PosesError(f"stopped; {kept} with: {again}") from None
+            command = again or shlex.join(["render", "poses", *arguments])
+            raise PosesError(f"stopped; {kept} with: {command}") from None
+        except PosesError as error:
+            if again is None or " --" not in str(error):
+                raise
+            raise PosesError(f"{error}; give such options to: {anew}; then again: {again}") from None
+    then = f"to find its poses otherwise: {anew}" if again else f"train it: render train {job.out}"
+    console.say(f"{job.out}: made in {duration(found['seconds'])}; {then}")
     if options.json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
     return 0
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is asked for. `asked`: as plain data, all that the features in a database depend on."""
-
-    source: Path
-    out: Path
-    settings: "Settings"
-    sharing: str
-    frames: int | None
-    asked: dict[str, Any]
-
-    @property
-    def is_video(self) -> bool:
-        return self.source.is_file()
-
-    @property
-    def partial(self) -> Path:
-        return self.out.with_name(f"{self.out.name}.partial")
-
-    @property
-    def scene(self) -> Path:
-        return self.partial / "scene"
-
-    @property
-    def images(self) -> Path:
-        return self.scene / "images"
-
-    @property
-    def database(self) -> Path:
-        return self.partial / "database.db"
-
-    @property
-    def record(self) -> Path:
-        return self.partial / "frames.json"
-
-
-def prepare(options: Namespace) -> Job:
-    """Settle what to do, before any work. Raises: PosesError."""
-    from tools.poses.mapping import MOST_EXHAUSTIVE, Settings
-    from tools.poses.photos import PICTURES, PosesError, listing
-
-    source = options.source
-    if not source.exists():
-        raise PosesError(f"{source}: no such folder or video")
-    if source.is_file() and source.suffix.lower() in PICTURES:
-        raise PosesError(f"{source}: is one picture; give the folder that holds all of them")
-    files = [source] if source.is_file() else listing(source).files
-    in_order = source.is_file() or len(files) > MOST_EXHAUSTIVE
-    settings = Settings(
-        camera_model=options.camera_model,
-        matching=options.matching or ("sequential" if in_order else "exhaustive"),
-        overlap=options.overlap,
-        seed=options.seed,
-        threads=options.threads,
-    )
-    asked = {
-        "version": VERSION,
-        "files": {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in files},
-        "frames": options.frames,
-        "camera": options.camera,
-        "camera_model": settings.first_model,
-        "seed": options.seed,
-    }
-    out = options.out or Path("scenes") / source.resolve().stem
-    job = Job(source, out, settings, options.camera, options.frames, asked)
-    check_out(job, options.overwrite)
-    check_partial(job, options.overwrite)
-    return job
-
-
-def check_out(job: Job, overwrite: bool) -> None:
-    """Raises: PosesError unless a scene may be made there."""
-    from tools.poses.photos import PosesError
-
-    out = job.out
-    if out.name in ("", ".."):
-        raise PosesError(f"--out {out}: give the folder to make a name")
-    if job.source.resolve().is_relative_to(out.resolve()):
-        raise PosesError(f"{out}: the pictures lie in it; choose another folder with --out")
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not (out / REPORT).is_file():
-        raise PosesError(f"{out}: is there and no scene of render poses; choose another folder with --out")
-    if not overwrite:
-        raise PosesError(f"{out}: is there already; replace it (--overwrite) or write elsewhere (--out DIR)")
-
-
-def check_partial(job: Job, overwrite: bool) -> None:
-    """Remove what is left of an earlier attempt that this one cannot go on with, if `overwrite`.
-
-    Raises: PosesError if it may not.
-    """
-    from tools.poses.photos import PosesError
-
-    if not job.partial.exists():
-        return
-    try:
-        earlier = json.loads((job.partial / "job.json").read_text(encoding="utf-8"))
-        changed = [name for name, value in job.asked.items() if earlier.get(name) != value]
-    except (OSError, ValueError, AttributeError):
-        raise PosesError(f"{job.partial}: is in the way and not from render poses; move it away") from None
-    if changed and not overwrite:
-        raise PosesError(
-            f"{job.partial}: was begun with other {' and '.join(changed)}; go on as it was begun, or begin "
-            "anew with --overwrite"
-        )
-    if changed:
-        shutil.rmtree(job.partial)
-
-
-def begin(job: Job) -> None:
-    """Make OUT.partial."""
-    job.partial.mkdir(parents=True, exist_ok=True)
-    write_json(job.partial / "job.json", job.asked)
-
-
-def write_json(file: Path, value: dict[str, Any]) -> None:
-    """All of it or nothing."""
-    fresh = file.with_name(f"{file.name}.new")
-    fresh.write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
-    fresh.replace(file)
 
 
 @dataclass(frozen=True)
@@ -288,7 +177,6 @@ def find(job: Job, watch: Watch) -> dict[str, Any]:
     save(job, facts)
     for line in report.lines(found):
         watch.console.say(line)
-    watch.console.say(f"{job.out}: made in {duration(seconds)}; train it: render train {job.out}")
     summary = ("images", "registered", "mean_reprojection_error", "points", "models")
     return {name: facts[name] for name in summary} | {"out": str(job.out), "seconds": seconds}
 
@@ -314,6 +202,8 @@ def gather(job: Job, watch: Watch) -> tuple["Photos", list[list[str]]]:
     watch.console.say(f"{found.folder}: {len(found.photos)} photographs, {size}, {cameras}{others}")
     for name, cause in found.refused.items():
         warn(f"{name} is left out: {cause}")
+    if found.folder.name == "images" and (masks := found.folder.parent / "masks").is_dir():
+        warn(f"{masks} is not used to find poses; copy it into {job.out} to have it used in training")
     return found, groups
 
 
@@ -334,14 +224,6 @@ def gather_frames(job: Job, watch: Watch) -> tuple["Photos", list[list[str]]]:
     kept = tuple(Photo(job.images / frame["name"], width, height) for frame in facts["kept"])
     watch.console.say(f"{job.source}: the {len(kept)} sharpest of {facts['frames']} frames, {width}x{height}")
     return Photos(job.images, kept, {}, 0), lenses(kept, job.sharing)
-
-
-def fresh_folder(job: Job) -> Path:
-    """Where pictures go before all of them are there; not made yet."""
-    fresh = job.partial / "images.new"
-    shutil.rmtree(fresh, ignore_errors=True)
-    job.scene.mkdir(exist_ok=True)
-    return fresh
 
 
 def map_photos(job: Job, groups: list[list[str]], watch: Watch) -> int:
@@ -387,12 +269,3 @@ def map_photos(job: Job, groups: list[list[str]], watch: Watch) -> int:
         raise report.no_model(connected, settings, job.partial)
     watch.console.say(f"mapping: {models} {'model' if models == 1 else 'models'}, {took}")
     return models
-
-
-def save(job: Job, facts: dict[str, Any]) -> None:
-    """Complete the scene, and put it where it belongs."""
-    write_json(job.scene / REPORT, facts)
-    if job.out.exists():
-        job.out.rename(job.partial / "replaced")
-    job.scene.rename(job.out)
-    shutil.rmtree(job.partial)

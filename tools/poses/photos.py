@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from scenes.photographs import PICTURES
+
 if TYPE_CHECKING:
     from PIL.Image import Exif
 
-PICTURES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 # Photographs that the libraries in use do not read: named, so that nobody wonders where they went.
-FOREIGN = (".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2")
+FOREIGN = (".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2")
+# What pycolmap does not read becomes another kind in the scene.
+COPIED_AS = {".webp": ".png", ".heic": ".jpg", ".heif": ".jpg", ".hif": ".jpg"}
 # EXIF tags
 ORIENTATION = 0x0112
 MAKE, MODEL, EXIF_PART, GPS_PART = 0x010F, 0x0110, 0x8769, 0x8825
@@ -46,7 +49,7 @@ class Photo:
 
     path           the file
     width, height  once it stands upright
-    turned         whether its EXIF orientation says that it does not lie upright in the file
+    turned         whether it does not lie upright in the file, as its EXIF orientation says, or is HEIF
     camera         make, model and focal length as its EXIF says; empty: nothing
     position       where its GPS says it was taken
     """
@@ -60,8 +63,8 @@ class Photo:
 
     @property
     def name(self) -> str:
-        """In the scene. pycolmap does not read WebP, so that becomes PNG."""
-        return f"{self.path.name}.png" if self.path.suffix.lower() == ".webp" else self.path.name
+        """In the scene."""
+        return self.path.name + COPIED_AS.get(self.path.suffix.lower(), "")
 
 
 class Listing(NamedTuple):
@@ -102,7 +105,8 @@ def collect(folder: Path, progress: Progress | None = None) -> Photos:
     }
     if len(photos) < 2:
         count = "no picture" if not photos else "only one picture"
-        because = "".join(f"; {name}: {cause}" for name, cause in list(refused.items())[:3])
+        first = {cause: name for name, cause in reversed(refused.items())}  # of each cause
+        because = "".join(f"; {name}: {cause}" for cause, name in list(first.items())[:3])
         raise PosesError(f"{folder}: holds {count} that can be read, and poses need at least two{because}")
     return Photos(folder, tuple(photos), refused, ignored)
 
@@ -160,7 +164,7 @@ def _examined(file: Path) -> Photo | str:
         with Image.open(file) as image:
             exif = image.getexif()
             camera, position = _camera(exif), _position(exif)
-            turned = exif.get(ORIENTATION, 1) in range(2, 9)
+            turned = exif.get(ORIENTATION, 1) in range(2, 9) or image.format == "HEIF"
             # A TIFF's size stands upright already; Pillow turns its pixels by itself, too.
             width, height = image.size if image.format == "TIFF" else (header.width, header.height)
             # A JPEG at an eighth of its size: the whole file is read all the same.
@@ -235,7 +239,8 @@ def lenses(photos: Sequence[Photo], sharing: str = "auto") -> list[list[str]]:
 def place(photos: Sequence[Photo], folder: Path, progress: Progress | None = None) -> None:
     """Put photographs into a new folder, upright: as links to the originals where that is possible.
 
-    A link costs no space; a turned picture is written anew, with its EXIF but for the orientation.
+    A link costs no space; a turned picture is written anew, with its EXIF but for the orientation, and so is
+    one that pycolmap does not read.
     """
     folder.mkdir(parents=True)
     for done, photo in enumerate(photos, start=1):
@@ -259,6 +264,7 @@ def write_upright(source: Path, target: Path) -> None:
         upright = ImageOps.exif_transpose(image)
         options: dict[str, Any] = {"exif": upright.getexif()}
         if target.suffix.lower() in (".jpg", ".jpeg"):
+            upright = upright.convert("RGB") if upright.mode == "RGBA" else upright
             options |= {"quality": UPRIGHT_QUALITY, "subsampling": 0}
         if profile := image.info.get("icc_profile"):
             options |= {"icc_profile": profile}

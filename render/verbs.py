@@ -1,0 +1,26 @@
+"""The verbs of the command `render`: what each does and where it lives, resolved when it is used.
+
+A table of strings: a verb may live in `tools`, which nothing here imports.
+"""
+
+import importlib
+from collections.abc import Callable
+
+COMMANDS = {
+    "train": (
+        "render.commands.train:main",
+        "turn a scene, photographs or a video into a run that can be rendered from anywhere",
+    ),
+    "eval": ("render.commands.eval:main", "measure a run on held-out views"),
+    "video": ("render.commands.video:main", "render an orbit video of a run"),
+    "poses": ("tools.poses.command:main", "find where photographs were taken: photos or a video to a scene"),
+    "bench": ("tools.bench:main", "measure the speed of this machine and of the kernels on it"),
+    "scenes": ("render.commands.scenes:main", "list, inspect and generate scenes"),
+    "doctor": ("tools.doctor:main", "say what is installed, what is missing and what it is for"),
+}
+
+
+def command(verb: str) -> Callable[..., int]:
+    """The function behind a verb, its module imported now."""
+    module, function = COMMANDS[verb][0].split(":")
+    return getattr(importlib.import_module(module), function)
