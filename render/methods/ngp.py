@@ -72,8 +72,9 @@ class NGP:
     refine_poses: bool = False  # train poses and focal lengths along
     pose_rate: float = 5e-4  # radians by which a step moves the picture
     focal_rate: float = 3e-4  # relative
-    picture_warm_up: tuple[float, float] = (0.05, 0.15)  # of the training: when these three rates begin to rise,
-    # and begin to fall; a scene that is half formed pulls cameras astray
+    # Shares of the training: when these three rates begin to rise, and begin to fall. A scene that is half
+    # formed pulls cameras astray.
+    picture_warm_up: tuple[float, float] = (0.05, 0.15)
     final_picture_rate: float = 0.01  # share of them that is left at the end
     coarse_share: float = 0.3  # of a training that refines poses, until the finest level learns
     occupancy_resolution: int = 128
