@@ -60,7 +60,7 @@ class NGP:
     render_march_steps: int = 1024
     march_growth: float = 1 / 128  # of the step with the distance, where space has no end; halved half-way
     render_march_growth: float = 1 / 256
-    near_fade: float = 0.3  # sides of the box: gradients of nearer samples fade (arXiv:2305.02756)
+    near_fade: float = 0.1  # sides of the box: gradients of nearer samples fade (arXiv:2305.02756)
     lowest_transmittance: float = 1e-4
     render_lowest_transmittance: float = 1e-3
     lowest_weight: float = 1e-4
@@ -104,8 +104,13 @@ class NGP:
         },
     }
     # Where space has no end, in place of the above: the scene fills half of the grid in each direction, or
-    # less, and space must not be forgotten before it is seen from several sides.
-    UNBOUNDED: ClassVar[dict[str, Any]] = {"density_shift": 0.0, "finest_resolution": 1280}
+    # less, and space must not be forgotten before it is seen from several sides. The fog that this leaves is
+    # drawn together by the distortion loss.
+    UNBOUNDED: ClassVar[dict[str, Any]] = {
+        "density_shift": 0.0,
+        "finest_resolution": 1280,
+        "distortion": 0.01,
+    }
 
     def build(self, scene: Scene, *, device: torch.device | str = "cpu", backend: str = "auto") -> "NGPModel":
         """A fresh model of the scene's box, drawn from torch's global generator.
