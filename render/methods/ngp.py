@@ -71,7 +71,7 @@ class NGP:
     appearance_rate: float = 5e-3
     refine_poses: bool = False  # train poses and focal lengths along
     pose_rate: float = 5e-4  # radians by which a step moves the picture
-    focal_rate: float = 3e-4  # relative
+    focal_rate: float = 1e-4  # relative
     # Shares of the training: when these three rates begin to rise, and begin to fall. A scene that is half
     # formed pulls cameras astray.
     picture_warm_up: tuple[float, float] = (0.05, 0.15)
