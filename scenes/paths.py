@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 
 from scenes.cameras import Cameras
 from scenes.scene import Scene, Vector
+from scenes.transforms import level_axes
 
 
 def _check_frames(frames: int) -> None:
@@ -26,20 +27,23 @@ def orbit(
     height: int,
     fov: float | int,
     up: Vector = (0.0, 0.0, 1.0),
+    azimuth: float | int = 0.0,
+    extent: float | int = 360.0,
 ) -> Cameras:
     """One full turn around `centre`, counter-clockwise seen from `up`; the last frame is one short of it.
 
     radius: distance of the cameras, scene units; elevation: above the plane across `up`, degrees;
-    fov: vertical, degrees. With up = z the turn starts over +x.
+    fov: vertical, degrees. With up = z the turn starts over +x. extent: of a part of the turn, degrees, which
+    is swept forth and back about `azimuth` (degrees from there) instead.
     """
     _check_frames(frames)
     if not -90 < elevation < 90:
         raise ValueError(f"elevation must lie between -90 and 90 degrees, got {elevation}")
     axis = normalize(torch.tensor(up, dtype=torch.float64), dim=0)
-    helper = torch.eye(3, dtype=torch.float64)[0 if abs(float(axis[0])) < 0.9 else 1]
-    first = normalize(helper - (helper @ axis) * axis, dim=0)
-    second = torch.linalg.cross(axis, first)
+    first, second = level_axes(axis)
     angle = 2 * math.pi * torch.arange(frames, dtype=torch.float64)[:, None] / frames
+    if extent < 360:
+        angle = math.radians(azimuth) + math.radians(extent) / 2 * angle.sin()
     around = angle.cos() * first + angle.sin() * second
     tilt = math.radians(elevation)
     middle = torch.tensor(centre, dtype=torch.float64)
@@ -48,10 +52,14 @@ def orbit(
 
 
 def scene_orbit(scene: Scene, frames: int, width: int | None = None, height: int | None = None) -> Cameras:
-    """The turn that shows a scene, in the model frame; as large as its pictures unless told."""
+    """The turn that shows a scene, or the part of it that was seen; as large as its pictures unless told.
+
+    In the model frame.
+    """
     shown = scene.orbit
     size = width or scene.cameras.largest[0], height or scene.cameras.largest[1]
-    return orbit(shown.centre, shown.radius, shown.elevation, frames, *size, shown.fov, shown.up)
+    arc = {"azimuth": shown.azimuth, "extent": shown.extent}
+    return orbit(shown.centre, shown.radius, shown.elevation, frames, *size, shown.fov, shown.up, **arc)
 
 
 def spiral(

@@ -18,10 +18,12 @@ from torch.nn.functional import normalize
 from scenes.cameras import Cameras
 from scenes.depths import DepthSequence
 from scenes.images import ImageSequence
-from scenes.transforms import looked_at_point
+from scenes.transforms import level_axes, looked_at_point
 
 Vector = tuple[float | int, float | int, float | int]
 HEADER_VERSION = 1
+WIDEST_GAP = 90.0  # degrees between cameras: behind it, nobody knows what there is
+LEAST_ARC = 10.0  # degrees, for a path that moves at all
 
 
 class SceneError(ValueError):
@@ -62,6 +64,8 @@ class Orbit:
     radius      distance of the camera from the centre, scene units
     elevation   of the camera above the plane across `up`, degrees
     fov         vertical field of view, degrees
+    azimuth     middle of the part of the turn that was seen, and
+    extent      how much that is, degrees; 360: all around
     """
 
     centre: Vector
@@ -69,6 +73,8 @@ class Orbit:
     radius: float
     elevation: float
     fov: float
+    azimuth: float = 0.0
+    extent: float = 360.0
 
     @classmethod
     def around(cls, cameras: Cameras, up: Vector, bounds: Bounds) -> "Orbit":
@@ -82,13 +88,28 @@ class Orbit:
         arms = cameras.centres.cpu() - centre
         distance = arms.norm(dim=-1)
         sine = (arms @ axis / distance.clamp(min=1e-9)).clamp(-1, 1)
+        first, second = level_axes(axis)
+        azimuth, extent = _seen_arc(torch.atan2(arms @ second, arms @ first).rad2deg())
         return cls(
             centre=_vector(centre),
             up=_vector(axis),
             radius=float(distance.mean()),
             elevation=math.degrees(float(torch.asin(sine).mean())),
             fov=float(cameras.fov.mean()),
+            azimuth=azimuth,
+            extent=extent,
         )
+
+
+def _seen_arc(azimuths: Float[Tensor, "n"]) -> tuple[float, float]:
+    """Middle and extent of the part of a turn that cameras cover, degrees; 360 where no wide gap is left."""
+    at = azimuths.sort().values
+    gaps = torch.cat((at, at[:1] + 360)).diff()
+    widest = int(gaps.argmax())
+    if gaps[widest] <= WIDEST_GAP:
+        return 0.0, 360.0
+    extent = 360 - float(gaps[widest])
+    return float(at[(widest + 1) % len(at)]) + extent / 2, max(extent, LEAST_ARC)
 
 
 def _identity() -> Float[Tensor, "4 4"]:

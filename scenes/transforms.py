@@ -44,6 +44,13 @@ def transform_poses(
     return moved
 
 
+def level_axes(up: Float[Tensor, "3"]) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
+    """Two axes across `up`, from which azimuths are counted: +x and +y where up is +z."""
+    helper = torch.eye(3, dtype=up.dtype)[0 if abs(float(up[0])) < 0.9 else 1]
+    first = normalize(helper - (helper @ up) * up, dim=0)
+    return first, torch.linalg.cross(up, first)
+
+
 def looked_at_point(
     camera_to_world: Float[Tensor, "n 4 4"], default: Float[Tensor, "3"]
 ) -> Float[Tensor, "3"]:

@@ -1,14 +1,16 @@
 """Camera paths go where they say."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.testing import assert_close
 
 from scenes.cameras import Cameras
-from scenes.generate.analytic import generate_spheres
+from scenes.generate.analytic import generate, generate_spheres
 from scenes.paths import interpolate, orbit, scene_orbit, spiral
+from scenes.scene import Bounds, Orbit
 
 
 def test_an_orbit_looks_at_its_centre_from_its_elevation():
@@ -77,3 +79,35 @@ def test_opposite_keys_are_refused():
 def test_impossible_orbits_are_refused(elevation, frames, message):
     with pytest.raises(ValueError, match=message):
         orbit((0, 0, 0), 1, elevation, frames, 8, 8, 45)
+
+
+def test_a_path_stays_where_cameras_were(generator):
+    """Fifteen cameras across 140 degrees, over the seam of azimuths: swept forth and back, never behind."""
+    turn = orbit((0.5, 0, 0), 2, 20, 36, 20, 10, 45)  # every ten degrees
+    seen = turn[[i % 36 for i in range(30, 45)]]
+    scene = replace(
+        generate("spheres", width=16, views={"train": 15})["train"], cameras=seen, default_orbit=None
+    )
+    assert scene.orbit.extent == pytest.approx(140, abs=0.1) and scene.orbit.azimuth == pytest.approx(
+        10, abs=0.1
+    )
+    path = scene_orbit(scene, 40)
+    arms = path.centres - torch.tensor([0.5, 0, 0])
+    azimuths = torch.atan2(arms[:, 1], arms[:, 0]).rad2deg()
+    assert azimuths.max() == pytest.approx(80, abs=0.2) and azimuths.min() == pytest.approx(-60, abs=0.2)
+    steps = azimuths.roll(-1) - azimuths
+    assert steps.abs().max() < 12, "it closes, and nowhere jumps"
+
+
+@pytest.mark.parametrize(
+    ("azimuths", "extent"),
+    [(range(0, 360, 10), 360), (range(0, 360, 72), 360), ((0, 100, 200, 300), 260), ((45,), 10)],
+)
+def test_only_a_wide_gap_ends_the_turn(azimuths, extent):
+    """Evenly spread cameras, however few, are a turn; a single one is moved a little."""
+    angle = torch.tensor(list(azimuths), dtype=torch.float64).deg2rad()
+    eyes = 2 * torch.stack((angle.cos(), angle.sin(), 0 * angle + 0.3), dim=-1)
+    up, middle = torch.tensor([0.0, 0, 1]).double(), torch.zeros(3).double()
+    cameras = Cameras.look_at(eyes, middle, up, 8, 8, 45)
+    found = Orbit.around(cameras, (0.0, 0.0, 1.0), Bounds((-1.0,) * 3, (1.0,) * 3, near=0.1, far=9.0))
+    assert found.extent == pytest.approx(extent, abs=0.01)
