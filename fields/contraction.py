@@ -55,7 +55,7 @@ def into_unit_cube(
     """Points as a grid on [0, 1]^3 takes them, and the length that density is measured in there.
 
     Without contraction the box [minimum, minimum + side] fills the cube and the length is `side`. With it the
-    box is the cube's inner half, all beyond is in the outer half, and lengths grow with how far out a point is.
+    box is the cube's inner half, all beyond is in the outer half, and lengths grow with the way out.
     """
     unit = (points - minimum) / side
     if not contracted:

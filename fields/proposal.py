@@ -1,4 +1,4 @@
-"""A small density field that says where a larger one should be read (mip-NeRF 360, arXiv:2111.12077, section 3).
+"""A small density field that says where to read a larger one (mip-NeRF 360, arXiv:2111.12077, section 3).
 
 As nerfacto's (arXiv:2302.04264): a coarse hash grid and one small network, no colour.
 
@@ -40,9 +40,7 @@ class ProposalField(nn.Module):
         self.box_side, self.contracted, self.density_shift = box_side, contracted, density_shift
         self.register_buffer("box_minimum", torch.tensor(box_minimum), persistent=False)
         self.grid = HashGrid(spec, backend=backend, generator=generator)
-        self.network = MLP(
-            spec.outputs, 1, width, backend=backend, precision=precision, generator=generator
-        )
+        self.network = MLP(spec.outputs, 1, width, backend=backend, precision=precision, generator=generator)
 
     def forward(self, points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n"]:
         """Density (1 / model unit) at points of the model frame."""

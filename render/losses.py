@@ -67,8 +67,8 @@ def outer_measure(
 def distortion(s: Float[Tensor, "*rays a"], weights: Float[Tensor, "*rays a-1"]) -> Float[Tensor, ""]:
     """Mean distance between any two points of a ray, by weight (mip-NeRF 360, Eqs. 14 and 15).
 
-    Zero is one point; pulls what is scattered together, and what weighs little to nothing. Eq. 15's double sum
-    is taken over the gaps between middles: as often as one middle lies before a gap and the other behind.
+    It pulls together what is scattered, and what weighs little to nothing. Eq. 15's double sum is taken over
+    the gaps between middles: each counts for all pairs with one middle before it and one behind.
     """
     widths = s.diff(dim=-1)
     gaps = (widths[..., 1:] + widths[..., :-1]) / 2

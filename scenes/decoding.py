@@ -24,7 +24,7 @@ ALIGNMENT = 64  # bytes, of the arrays in the buffer
 ENTRY, BITS, DISTANCE = 12, 8, 4  # bytes of a block in the table, of what is seen of it, of a pixel's depth
 # Bytes that a worker holds for each pixel of a file, measured: as it is, and to shrink 3 or 4 channels.
 DECODED, SHRUNK = 16, {3: 48, 4: 64}
-MEASURED = 72  # the same for each pixel whose depth is known
+STRAIGHT, BENT = 84, 290  # the same for each pixel whose depth is known, without and with a lens to undo
 
 
 class Buffer(NamedTuple):
@@ -127,12 +127,13 @@ def plan_pictures(
 
     def needs(factor: float | int) -> Needs:
         smaller = scene.downscaled(factor / downscale)
-        layout, lens = Layout.of(smaller), (scene.cameras.distortion, scene.cameras.projection)
+        layout = Layout.of(smaller)
+        straight = scene.cameras.distortion is None and scene.cameras.projection == "perspective"
         pixels = int(scene.cameras.sizes.prod(dim=-1).max() * downscale**2)
         decoding = pixels * (DECODED if smaller.images.sizes is None else SHRUNK[layout.channels])
         if scene.depths is not None:
-            decoding = max(decoding, MEASURED * int(layout.sizes.prod(dim=-1).max()))
-        partly = bool(scene.masks) or lens != (None, "perspective")
+            decoding = max(decoding, (STRAIGHT if straight else BENT) * int(layout.sizes.prod(dim=-1).max()))
+        partly = bool(scene.masks) or not straight
         return Needs(sum(layout.lengths(partly, scene.depths is not None)), model, step, decoding)
 
     smaller = ((factor, needs(factor)) for factor in FACTORS if factor > downscale)

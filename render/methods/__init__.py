@@ -8,6 +8,7 @@ from render.settings import nearest
 METHODS = {
     "ngp": "render.methods.ngp:NGP",
     "nerf": "render.methods.nerf:NeRF",
+    "nerfacto": "render.methods.nerfacto:Nerfacto",
 }
 
 
