@@ -30,7 +30,7 @@ def test_the_library_calls_keep_their_arguments():
     assert parameters(render.load) == ["path", "device", "backend"]
     assert parameters(render.train) == [
         "scene", "method", "preset", "steps", "budget", "seed", "device", "backend", "downscale",
-        "bounds", "hold_out", "out", "overwrite", "report", "settings",
+        "bounds", "hold_out", "memory", "out", "overwrite", "report", "settings",
     ]  # fmt: skip
     assert parameters(Cameras.look_at) == ["eye", "target", "up", "width", "height", "fov"]
 

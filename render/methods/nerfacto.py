@@ -37,7 +37,11 @@ from scenes.scene import Scene
 
 @dataclass(frozen=True)
 class Nerfacto:
-    """Hyper-parameters. The defaults suit two CPU cores, `paper` is nerfacto's own.
+    """Hyper-parameters. The defaults suit two CPU cores; `paper` is nerfacto's own.
+
+    What differs and why: a quarter of the rays and half to two thirds of the samples, for time; 8 levels of 4
+    features in a table a quarter as long, for the caches; a learning rate twice as high that falls further,
+    for trainings of thousands of steps instead of ten thousands; random backgrounds, for empty space.
 
     rays: per step.
     proposal_samples, samples: intervals along a ray that each proposal looks at, and the field.
