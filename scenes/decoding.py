@@ -17,6 +17,7 @@ from scenes.depths import distances_along_rays
 from scenes.images import Progress, for_each_image, read_mask, shrunk_mask
 from scenes.memory import FACTORS, Needs, Plan, file_places, mapped_file, plan
 from scenes.scene import Scene, SceneError
+from scenes.sightings import Sightings, sightings_in
 
 HIDDEN, BACKGROUND, FOREGROUND = 0, 1, 2  # kinds of blocks
 KINDS_DRAWN = (FOREGROUND, BACKGROUND)  # in the order in which they are listed
@@ -48,10 +49,14 @@ class Buffer(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """What `decode` found: `Buffer`, cut to the blocks that are listed, and which of these are foreground."""
+    """What `decode` found: `Buffer`, cut to the blocks that are listed, and which of these are foreground.
+
+    sightings: of all pictures, or None.
+    """
 
     buffer: Buffer
     n_foreground: int
+    sightings: Sightings | None
 
 
 class Layout(NamedTuple):
@@ -153,6 +158,7 @@ def decode(
     partly = bool(scene.masks) or any(field is not None for field in fields)
     buffer = layout.allocate(partly, scene.depths is not None, folder)
     kinds = torch.empty(len(buffer.blocks), dtype=torch.uint8)
+    sighted: dict[int, Sightings] = {}
 
     def take(index: int, image: UInt8[Tensor, "h w c"]) -> None:
         width, height = layout.sizes[index].tolist()
@@ -162,21 +168,25 @@ def decode(
         if image.shape[2] < channels:
             place[..., 3] = 255
         blocks = layout.blocks_of(index)
-        kinds[blocks] = FOREGROUND
+        kinds[blocks], bits = FOREGROUND, None
         if channels == 4:
             shown = torch.from_numpy(foreground_blocks(place[..., 3].numpy())).flatten()
             kinds[blocks][~shown] = BACKGROUND
         if partly:
-            bits = _seen(scene, index, fields[index], (height, width)).flatten()
-            buffer.unlisted[blocks] = bits
-            kinds[blocks][bits == 0] = HIDDEN
+            bits = _seen(scene, index, fields[index], (height, width))
+            buffer.unlisted[blocks] = bits.flatten()
+            kinds[blocks][bits.flatten() == 0] = HIDDEN
         if scene.depths is not None:
             pixels = slice(*(layout.offset[index : index + 2] // channels).tolist())
             depths, camera = scene.depths.subset([index]), scene.cameras[[index]]
             buffer.distances[pixels] = distances_along_rays(depths, camera)
+        if scene.shown:
+            sighted[index] = sightings_in(scene, index, bits)
 
     for_each_image(images, take, workers, progress)
-    return _listed(layout, buffer, kinds)
+    found = [sighted[index] for index in range(len(images))] if sighted else []
+    sightings = Sightings(*map(torch.cat, zip(*found, strict=True))) if found else None
+    return Decoded(*_listed(layout, buffer, kinds), sightings)
 
 
 def _check_picture(name: str, image: UInt8[Tensor, "h w c"], width: int, height: int, channels: int) -> None:
@@ -203,8 +213,8 @@ def _seen(
     return bits if field is None else bits & field
 
 
-def _listed(layout: Layout, buffer: Buffer, kinds: UInt8[Tensor, "most"]) -> Decoded:
-    """Fill the table with the blocks that may be drawn."""
+def _listed(layout: Layout, buffer: Buffer, kinds: UInt8[Tensor, "most"]) -> tuple[Buffer, int]:
+    """Fill the table with the blocks that may be drawn, and count those of the foreground."""
     if buffer.seen is not None:  # before the table covers what it comes from
         for _, chosen, place in _drawn(layout, kinds):
             buffer.seen[place] = buffer.unlisted[chosen]
@@ -216,7 +226,7 @@ def _listed(layout: Layout, buffer: Buffer, kinds: UInt8[Tensor, "most"]) -> Dec
         end = place.stop
     seen = None if buffer.seen is None else buffer.seen[:end]
     listed = buffer._replace(blocks=buffer.blocks[:end], seen=seen)
-    return Decoded(listed, int((kinds == FOREGROUND).sum()))
+    return listed, int((kinds == FOREGROUND).sum())
 
 
 def _drawn(layout: Layout, kinds: UInt8[Tensor, "most"]) -> Iterator[tuple[int, Int64[Tensor, "k"], slice]]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from scenes.cameras import Cameras
-from scenes.scene import Bounds
+from scenes.scene import Bounds, Frustum, Vector
 from scenes.transforms import looked_at_point, rotation_between, similarity, transform_points
 
 Kind = Literal["inward", "forward", "outward"]
@@ -97,13 +97,14 @@ def unbounded(near: float = NEAR) -> Bounds:
     return Bounds((-1.0, -1.0, -1.0), (1.0, 1.0, 1.0), near=near, far=FAR, unbounded=True)
 
 
-def near_of(cameras: Cameras, points: Float[Tensor, "m 3"]) -> float:
-    """Where rays may begin: a little before the nearest points that the cameras see; NEAR without points.
+def near_of(cameras: Cameras, points: Float[Tensor, "m 3"], told: float | None = None) -> float:
+    """Where rays may begin: a little before the nearest points that the cameras see.
 
+    Without points a little before `told`, the nearest depth that the capture tells, or else at NEAR.
     cameras, points: in the model frame. What is nearer than anything known can only be fog.
     """
     if len(points) < FEWEST_POINTS:
-        return NEAR
+        return NEAR if told is None else max(NEAR, BEFORE_NEAREST * told)
     depths = []
     for index in range(len(cameras)):
         camera = cameras[index]
@@ -115,6 +116,28 @@ def near_of(cameras: Cameras, points: Float[Tensor, "m 3"]) -> float:
         return NEAR
     nearest = seen[:: len(seen) // 1_000_000 + 1].double().quantile(NEAREST_POINT)
     return max(NEAR, BEFORE_NEAREST * float(nearest))
+
+
+def frustum_of(cameras: Cameras, near: float) -> Frustum:
+    """The view of cameras that all look the same way, as the foremost of them would have it.
+
+    cameras: in the model frame. near: of their own z_depths.
+    """
+    poses, middle = cameras.camera_to_world.double(), cameras.centres.double().mean(dim=0)
+    forward = normalize(poses[:, :3, 2].mean(dim=0), dim=0)
+    right = poses[:, :3, 0].mean(dim=0)
+    right = normalize(right - (right @ forward) * forward, dim=0)
+    ahead = ((cameras.centres - middle) @ forward).max().clamp(min=0)
+    sides = torch.maximum(cameras.sizes - cameras.intrinsics[:, 2:], cameras.intrinsics[:, 2:])
+    slope = (sides / cameras.intrinsics[:, :2]).amax(dim=0)
+    return Frustum(
+        centre=tuple((middle + ahead * forward).tolist()),
+        right=tuple(right.tolist()),
+        down=tuple(torch.linalg.cross(forward, right).tolist()),
+        forward=tuple(forward.tolist()),
+        slope=tuple(slope.tolist()),
+        near=max(near - float(ahead), near / 2),
+    )
 
 
 def mean_up(camera_to_world: Float[Tensor, "n 4 4"]) -> Float[Tensor, "3"]:
@@ -131,3 +154,10 @@ def box_in_model_frame(
     corners = torch.cartesian_prod(*sides.unbind(-1))
     moved = transform_points(model_from_input, corners)
     return tuple(moved.amin(dim=0).tolist()), tuple(moved.amax(dim=0).tolist())
+
+
+def cube_around(minimum: Vector, maximum: Vector) -> tuple[tuple[float, float, float], float]:
+    """Lowest corner and side of the smallest cube with the box in its middle."""
+    side = max(high - low for low, high in zip(minimum, maximum, strict=True))
+    x, y, z = ((low + high - side) / 2 for low, high in zip(minimum, maximum, strict=True))
+    return (x, y, z), float(side)

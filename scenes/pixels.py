@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float32, Int32, Int64, UInt8
+from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8
 from torch import Tensor
 
 from scenes.blocks import BLOCK, nth_bit
@@ -61,6 +61,9 @@ class PixelSource:
                                  block counts alike however many they are
     distances         (p,)       of each pixel along its ray, model frame, in the order of `data`; 0 where it
                                  is unknown; None: all are
+    sighted           (s, 3)     picture, column, row: pixels that show a point of structure from motion, or
+                                 None: no such points are known
+    sighted_distance  (s,)       how far each point is along its pixel's ray, model frame
     """
 
     data: UInt8[Tensor, "total"]
@@ -77,6 +80,8 @@ class PixelSource:
     projection: str = "perspective"
     seen: Int64[Tensor, "b"] | None = None
     distances: Float32[Tensor, "p"] | None = None
+    sighted: Int32[Tensor, "s 3"] | None = None
+    sighted_distance: Float32[Tensor, "s"] | None = None
 
     @classmethod
     def from_scene(
@@ -98,7 +103,7 @@ class PixelSource:
         if n == 0:
             raise SceneError(f"scene {scene.name}: no pictures to train on; read it from its folder")
         layout = Layout.of(scene)
-        buffer, n_foreground = decode(scene, layout, folder, workers, progress)
+        buffer, n_foreground, sightings = decode(scene, layout, folder, workers, progress)
         if len(buffer.blocks) == 0:
             raise SceneError(f"scene {scene.name}: the masks leave no pixel to train on; mend or remove them")
         return cls(
@@ -116,6 +121,8 @@ class PixelSource:
             projection=cameras.projection,
             seen=buffer.seen,
             distances=buffer.distances,
+            sighted=None if sightings is None else sightings.pixel,
+            sighted_distance=None if sightings is None else sightings.distance,
         )
 
     def __len__(self) -> int:
@@ -126,25 +133,38 @@ class PixelSource:
         arrays = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{k: v.to(device) for k, v in arrays.items() if isinstance(v, Tensor)})
 
-    def foreground_rate(self, background_share: float | int | None = None) -> float:
-        """Chance that a draw takes a foreground block.
+    def foreground_rate(
+        self, background_share: float | int | None = None, sighting_share: float | int = 0
+    ) -> float:
+        """Chance that a draw takes a sighting or a foreground block.
 
         Raises: ValueError for a share outside [0, 1], or of 0 where all blocks are background.
         """
         share = self.background_share if background_share is None else background_share
-        if not 0 <= share <= 1:
-            raise ValueError(f"background_share must lie in [0, 1], got {share}")
+        for name, value in (("background_share", share), ("sighting_share", sighting_share)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {value}")
         counted = self.n_foreground + share * (len(self.blocks) - self.n_foreground)
         if counted == 0:
             raise ValueError("background_share is 0 and the pictures show nothing; give a share above 0")
-        return self.n_foreground / counted
+        sighted = self.sighting_rate(sighting_share)
+        return sighted + (1 - sighted) * self.n_foreground / counted
+
+    def sighting_rate(self, sighting_share: float | int) -> float | int:
+        """Chance that a draw takes a sighting: the share that is asked for, if there are any."""
+        return 0 if self.sighted is None or len(self.sighted) == 0 else sighting_share
 
     def draws_foreground(
-        self, count: int, seed: int, step: int, background_share: float | int | None = None
+        self,
+        count: int,
+        seed: int,
+        step: int,
+        background_share: float | int | None = None,
+        sighting_share: float | int = 0,
     ) -> Bool[Tensor, "count"]:
-        """Which of the draws of (seed, step) take a foreground block."""
-        index = torch.arange(count, device=self.data.device)
-        return uniform(seed, step, KINDS, index).double() < self.foreground_rate(background_share)
+        """Which of the draws of (seed, step) take a foreground block or a sighting."""
+        rate = self.foreground_rate(background_share, sighting_share)
+        return self._stream(KINDS, count, seed, step) < rate
 
     def draw_pixels(
         self, count: int, seed: int, step: int, background_share: float | int | None = None
@@ -155,12 +175,20 @@ class PixelSource:
         block that is seen in part, which of its pixels). Their products are taken in float64, so that every
         backend rounds alike.
         """
+        foreground = self.draws_foreground(count, seed, step, background_share)
+        return self._pixels_in_blocks(foreground, count, seed, step)
+
+    def _stream(self, stream: int, count: int, seed: int, step: int) -> Float64[Tensor, "count"]:
         index = torch.arange(count, device=self.data.device)
-        u = [uniform(seed, step, stream, index).double() for stream in (BLOCKS, COLUMNS, ROWS)]
+        return uniform(seed, step, stream, index).double()
+
+    def _pixels_in_blocks(
+        self, foreground: Bool[Tensor, "count"], count: int, seed: int, step: int
+    ) -> tuple[Int64[Tensor, "count"], Int64[Tensor, "count"], Int64[Tensor, "count"]]:
+        u = [self._stream(stream, count, seed, step) for stream in (BLOCKS, COLUMNS, ROWS)]
         n_background = len(self.blocks) - self.n_foreground
-        in_foreground = self.draws_foreground(count, seed, step, background_share)
-        size = torch.where(in_foreground, self.n_foreground, n_background)
-        first = torch.where(in_foreground, 0, self.n_foreground)
+        size = torch.where(foreground, self.n_foreground, n_background)
+        first = torch.where(foreground, 0, self.n_foreground)
         block = first + torch.minimum((u[0] * size).long(), size - 1)
         image, row, column = self.blocks[block].long().unbind(-1)
         if self.seen is None:
@@ -171,13 +199,29 @@ class PixelSource:
         y = torch.minimum(BLOCK * row + y, self.height[image].long() - 1)
         return image, x, y
 
-    def draw(self, count: int, seed: int, step: int, background_share: float | int | None = None) -> Batch:
+    def draw(
+        self,
+        count: int,
+        seed: int,
+        step: int,
+        background_share: float | int | None = None,
+        sighting_share: float | int = 0,
+    ) -> Batch:
         """`count` random rays with their colours; a pure function of (seed, step).
 
-        background_share: overrides the source's own for this draw.
+        background_share: overrides the source's own for this draw. sighting_share: how many of the rays go
+        through sightings, if there are any; stream 0 chooses them before all else, stream 1 which one.
         """
-        image, x, y = self.draw_pixels(count, seed, step, background_share)
-        pixels = torch.stack((x, y), dim=-1).to(torch.float32) + 0.5
+        foreground = self.draws_foreground(count, seed, step, background_share, sighting_share)
+        place = torch.stack(self._pixels_in_blocks(foreground, count, seed, step), dim=-1)
+        rate, sighted, known = self.sighting_rate(sighting_share), None, self.distances
+        if rate > 0:
+            chosen = (self._stream(BLOCKS, count, seed, step) * len(self.sighted)).long()
+            chosen = chosen.clamp(max=len(self.sighted) - 1)
+            sighted = self._stream(KINDS, count, seed, step) < rate
+            place = torch.where(sighted[:, None], self.sighted[chosen].long(), place)
+        image, x, y = place.unbind(-1)
+        pixels = place[:, 1:].to(torch.float32) + 0.5
         distortion = None if self.distortion is None else self.distortion[image]
         rays = rays_through(
             self.camera_to_world[image], self.intrinsics[image], pixels, distortion, self.projection
@@ -186,6 +230,7 @@ class PixelSource:
         channel = torch.arange(self.channels, device=start.device)
         colours = self.data[start[:, None] + channel].to(torch.float32) / 255
         rgba = torch.cat((colours, torch.ones_like(colours[:, : 4 - self.channels])), dim=-1)
-        known = self.distances
         distance = torch.zeros_like(rgba[:, 0]) if known is None else known[start // self.channels]
-        return Batch(rays, rgba, image, torch.stack((x, y), dim=-1), distance)
+        if sighted is not None:
+            distance = torch.where(sighted, self.sighted_distance[chosen], distance)
+        return Batch(rays, rgba, image, place[:, 1:], distance)

@@ -35,12 +35,31 @@ class SceneWarning(UserWarning):
 
 
 @dataclass(frozen=True)
+class Frustum:
+    """The view that cameras share which all look the same way.
+
+    centre                where it begins, before all cameras, model frame
+    right, down, forward  its axes there, unit length
+    slope                 half its width and height at distance 1
+    near                  distance from the centre, along forward, of the nearest thing
+    """
+
+    centre: Vector
+    right: Vector
+    down: Vector
+    forward: Vector
+    slope: tuple[float | int, float | int]
+    near: float | int
+
+
+@dataclass(frozen=True)
 class Bounds:
     """Where the scene is: a box, and the part of each ray that can meet it.
 
     minimum, maximum  corners of the box, model frame
     near, far         distances along rays, scene units
     unbounded         what lies beyond the box is seen too; the box holds what is seen best
+    frustum           of an unbounded scene whose cameras all look the same way, else None
     """
 
     minimum: Vector
@@ -48,6 +67,7 @@ class Bounds:
     near: float | int
     far: float | int
     unbounded: bool = False
+    frustum: Frustum | None = None
 
     def __post_init__(self) -> None:
         if not all(low < high for low, high in zip(self.minimum, self.maximum, strict=True)):
@@ -137,6 +157,7 @@ class Scene:
     depths            n pictures of z_depth, or None
     times             (n,) in [0, 1], of a scene that moves, or None
     points            (m, 3) of structure from motion; empty where there are none
+    shown             n times (k,) int64, which of the points a picture shows for certain, or ()
     splits            names of the frames of each split, where the capture or its user names them; else None
     placing           which bounds were chosen, and why; for people
     """
@@ -156,6 +177,7 @@ class Scene:
     depths: DepthSequence | None = None
     times: Float[Tensor, "n"] | None = None
     points: Float[Tensor, "m 3"] = field(default_factory=_no_points)
+    shown: tuple[Tensor, ...] = ()
     placing: str = ""
     splits: dict[str, tuple[str, ...]] | None = None
 
@@ -165,6 +187,7 @@ class Scene:
             "images": self.images,
             "frame names": self.frame_names,
             "masks": self.masks,
+            "lists of points": self.shown,
             "depths": self.depths or (),
             "times": () if self.times is None else self.times,
         }
@@ -190,6 +213,7 @@ class Scene:
             masks=tuple(self.masks[i] for i in indices) if self.masks else (),
             depths=self.depths and self.depths.subset(indices),
             times=None if self.times is None else self.times[list(indices)],
+            shown=tuple(self.shown[i] for i in indices) if self.shown else (),
             default_orbit=self.orbit,
         )
 
@@ -206,7 +230,8 @@ class Scene:
 
     @classmethod
     def joined(cls, scenes: Sequence["Scene"]) -> "Scene":
-        """Splits of one scene, one after the other; pictures as they lie in files, without masks and depths.
+        """Splits of one scene, one after the other; pictures as they lie in files, without masks, depths
+        and what each shows.
 
         Raises: SceneError if they are not in one frame, or of one size and lens.
         """
@@ -230,6 +255,7 @@ class Scene:
             masks=(),
             depths=None,
             times=None,
+            shown=(),
         )
 
     def header(self) -> dict[str, Any]:
@@ -265,7 +291,7 @@ class Scene:
                 name=header["name"],
                 cameras=Cameras(torch.zeros(0, 4, 4), none, none, none, none, *size),
                 images=ImageSequence(()),
-                bounds=Bounds(**_tuples(header["bounds"])),
+                bounds=_bounds(header["bounds"]),
                 background=None if header["background"] is None else tuple(header["background"]),
                 has_alpha=header["has_alpha"],
                 model_from_input=torch.tensor(header["model_from_input"]),
@@ -282,7 +308,13 @@ def _vector(values: Float[Tensor, "3"]) -> Vector:
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+    lists = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+    return {k: _plain(v) if isinstance(v, dict) else v for k, v in lists.items()}
+
+
+def _bounds(values: dict[str, Any]) -> Bounds:
+    frustum = values.get("frustum")
+    return Bounds(**_tuples({**values, "frustum": frustum and Frustum(**_tuples(frustum))}))
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-ABI_VERSION = 4  # NR_ABI_VERSION in csrc/kernels.h
+ABI_VERSION = 5  # NR_ABI_VERSION in csrc/kernels.h
 FOLDER = Path(__file__).parent
 
 # Bits of nr_cpu_features() that a library needs; the best one stands last.

@@ -66,6 +66,7 @@ class StepSettings:
     background_share, background_weight: how often certain background is drawn, and how much it then counts.
     distortion: weight of the distortion loss (arXiv:2111.12077), which draws a ray's samples together.
     depth: weight of the depth loss, for rays whose distance is known.
+    sighting_share: of the rays, through points of structure from motion, if these are known.
     active_levels: how many levels of the grid learn, and move rays; None: all.
     weight_decay: L2 term of the networks' gradients (the grid has none).
     """
@@ -84,6 +85,7 @@ class StepSettings:
     weight_decay: float
     distortion: float = 0.0
     depth: float = 0.0
+    sighting_share: float = 0.0
     active_levels: int | None = None
 
 
@@ -220,7 +222,9 @@ class FusedNGP:
         if ray_gradients or appearance is not None:
             told = StepRays.empty(settings.rays, ray_gradients)
         told_struct = told and told.struct()
-        source.foreground_rate = pixels.foreground_rate(settings.background_share)
+        shares = settings.background_share, settings.sighting_share
+        source.foreground_rate = pixels.foreground_rate(*shares)
+        source.sighting_rate = pixels.sighting_rate(settings.sighting_share)
         step = StepStruct(
             seed=settings.seed % 2**64,
             step=settings.step,
@@ -370,6 +374,10 @@ def _pixels_struct(pixels: PixelSource) -> PixelsStruct:
         check_array("pixels.distortion", pixels.distortion, (n, COEFFICIENTS))
     if pixels.distances is not None:
         check_array("pixels.distances", pixels.distances, (len(pixels.data) // pixels.channels,))
+    sightings = 0 if pixels.sighted is None else len(pixels.sighted)
+    if sightings:
+        check_array("pixels.sighted", pixels.sighted, (sightings, 3), torch.int32)
+        check_array("pixels.sighted_distance", pixels.sighted_distance, (sightings,))
     return PixelsStruct(
         data=pixels.data.data_ptr(),
         offset=pixels.offset.data_ptr(),
@@ -383,6 +391,9 @@ def _pixels_struct(pixels: PixelSource) -> PixelsStruct:
         seen=None if pixels.seen is None else pixels.seen.data_ptr(),
         distortion=None if pixels.distortion is None else pixels.distortion.data_ptr(),
         distance=None if pixels.distances is None else pixels.distances.data_ptr(),
+        sighted=pixels.sighted.data_ptr() if sightings else None,
+        sighted_distance=pixels.sighted_distance.data_ptr() if sightings else None,
+        sightings=sightings,
         projection=PROJECTIONS.index(pixels.projection),
         channels=pixels.channels,
     )

@@ -142,6 +142,8 @@ def fit(options: Namespace, arguments: list[str], console: Console) -> tuple[Any
     first = job.checkpoint.step if job.checkpoint else 0
     start = provenance.record(run.config, model, ["train", *arguments], first)
     console.say(f"backend: {start['backend']['name']} ({start['backend']['reason']})")
+    if space := model.description().get("space"):
+        console.say(f"space: {space}")
     job.announce_resume(run, start, console)
     run.add_start(start)
     report = None

@@ -14,7 +14,9 @@ from fields.kernels.library import KernelsUnavailable, supported_instruction_set
 from fields.nerf import Activation, NeRFField, load_published
 from render.losses import mse
 from render.methods.base import Colour, RayModel, Rendered, check_outputs, check_state
+from render.methods.nerf_space import Space
 from render.samplers.hierarchical import RaySamples, Rule, coarse_samples, fine_samples
+from render.samplers.proposal import points_at
 from render.volume import VolumeRendering, over_background, render_dense
 from scenes.cameras import Cameras
 from scenes.pixels import PixelSource
@@ -117,7 +119,7 @@ class NeRFModel(RayModel, nn.Module):
         self, config: NeRF, scene: Scene, device: torch.device, coarse: NeRFField, fine: NeRFField | None
     ) -> None:
         super().__init__()
-        self.config, self.device, self.bounds = config, device, scene.bounds
+        self.config, self.device, self.space = config, device, Space(scene.bounds)
         self.background, self.has_alpha = scene.background, scene.has_alpha
         self.precision = resolve_precision(config.precision, device)
         self.coarse, self.fine = coarse, fine
@@ -187,20 +189,21 @@ class NeRFModel(RayModel, nn.Module):
     def near_and_far(
         self, rays: Rays, forward: Float[Tensor, "*#n 3"]
     ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
-        """Where each ray begins and ends; `forward` is the optical axis of its camera."""
+        """Where each ray begins and ends (`nerf_space`); `forward` is the optical axis of its camera."""
         stretch = torch.ones_like(rays.directions[:, 0])
         if self.config.rule == "published":
             stretch = 1 / (rays.directions * forward).sum(-1)
-        return self.bounds.near * stretch, self.bounds.far * stretch
+        return self.space.ends(stretch)
 
     def render_samples(self, field: NeRFField, rays: Rays, samples: RaySamples) -> VolumeRendering:
         """What a network shows along rays that are read at these samples."""
-        points = rays.origins[:, None] + samples.distances[..., None] * rays.directions[:, None]
+        distances = self.space.distances(samples.distances, rays)
+        points = self.space.points(points_at(rays, distances))
         reduced = self.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=reduced):
             density, rgb = field(points, rays.directions[:, None])
-        dtype = samples.edges.dtype
-        return render_dense(density.to(dtype), rgb.to(dtype), samples.edges, samples.distances)
+        edges = self.space.edges(samples, rays, self.config.rule)
+        return render_dense(density.to(edges.dtype), rgb.to(edges.dtype), edges, distances)
 
     def render_rays(
         self,
@@ -248,6 +251,7 @@ class NeRFModel(RayModel, nn.Module):
         return {
             "backend": "reference",
             "precision": self.precision,
+            "space": self.space.name,
             "parameters": sum(p.numel() for p in self.parameters()),
         }
 

@@ -20,7 +20,7 @@ from fields.ngp import NGPField, NGPSpec
 from fields.proposal import ProposalField
 from render.losses import distortion, interlevel, mse
 from render.methods.base import Colour, RayModel, Rendered, check_outputs, check_state
-from render.methods.ngp import cube_around, psnr_of
+from render.methods.ngp import psnr_of
 from render.samplers.proposal import (
     UNIFORM,
     ProposalSamples,
@@ -30,6 +30,7 @@ from render.samplers.proposal import (
     proposal_samples,
 )
 from render.volume import VolumeRendering, over_background, render_dense
+from scenes.layout import cube_around
 from scenes.pixels import PixelSource
 from scenes.rays import Rays
 from scenes.scene import Scene
@@ -263,5 +264,6 @@ class NerfactoModel(RayModel, nn.Module):
         return {
             "backend": self.backend,
             "precision": "float32",
+            "space": "contracted" if self.bounds.unbounded else "box",
             "parameters": sum(p.numel() for p in self.parameters()),
         }

@@ -24,9 +24,10 @@ from render.methods.ngp_composed import composed_step, trace
 from render.refinement import RefinedCameras
 from render.samplers.occupancy import OccupancyGrid
 from render.volume import over_background
+from scenes.layout import cube_around
 from scenes.pixels import PixelSource
 from scenes.rays import Rays
-from scenes.scene import Scene, Vector
+from scenes.scene import Scene
 
 PARAMETERS = ("table", "density_weights", "color_weights")
 RAYS_UNIT = 64
@@ -54,6 +55,8 @@ class NGP:
     huber_delta: float = 0.1
     distortion: float = 0.0  # weight of the distortion loss (arXiv:2111.12077)
     depth: float = 0.1  # weight of the depth loss, where the scene tells depths
+    sighting_share: float = 0.2  # else: of the rays, through points of structure from motion, and
+    sighting_depth: float = 1.0  # the weight of that loss then
     first_samples: int = 24_000  # evaluated in a step, growing geometrically
     last_samples: int = 64_000
     first_march_steps: int = 384  # along the diagonal of the box; doubled half-way
@@ -205,6 +208,7 @@ class NGPModel(RayModel):
         config, limits = self.config, self.limits_at(schedule)
         if self.steps % config.occupancy_interval == 0:
             self.update_occupancy(limits.march_step, generator.initial_seed())
+        depth, sighting_share = self.depth_terms(pixels)
         settings = StepSettings(
             seed=generator.initial_seed(),
             step=self.steps,
@@ -219,7 +223,8 @@ class NGPModel(RayModel):
             epsilon=config.epsilon,
             weight_decay=config.weight_decay,
             distortion=config.distortion,
-            depth=config.depth,
+            depth=depth,
+            sighting_share=sighting_share,
             active_levels=config.active_levels_at(schedule),
         )
         pixels = self.as_it_looks_now(pixels)
@@ -238,6 +243,13 @@ class NGPModel(RayModel):
             "rays": settings.rays,
             "samples": result.evaluated,
         }
+
+    def depth_terms(self, pixels: PixelSource) -> tuple[float, float]:
+        """Weight of the depth loss, and how many rays go through points; depths of pixels know more."""
+        config = self.config
+        if pixels.distances is not None or pixels.sighted is None:
+            return config.depth, 0.0
+        return config.sighting_depth, config.sighting_share
 
     def as_it_looks_now(self, pixels: PixelSource) -> PixelSource:
         """The pixels behind cameras as they are refined so far."""
@@ -364,6 +376,7 @@ class NGPModel(RayModel):
         return {
             "backend": self.backend.name,
             "precision": self.precision,
+            "space": "nested boxes, contracted" if self.unbounded else "box",
             "parameters": sum(p.numel() for p in self.parameters()),
         }
 
@@ -380,10 +393,3 @@ def resolve_precision(precision: str, backend: str) -> str:
     if precision != "auto":
         return precision
     return "bfloat16" if backend == "kernels" and isa() in BFLOAT16_SETS else "float32"
-
-
-def cube_around(minimum: Vector, maximum: Vector) -> tuple[tuple[float, float, float], float]:
-    """Lowest corner and side of the smallest cube with the box in its middle."""
-    side = max(high - low for low, high in zip(minimum, maximum, strict=True))
-    x, y, z = ((low + high - side) / 2 for low, high in zip(minimum, maximum, strict=True))
-    return (x, y, z), float(side)

@@ -108,7 +108,8 @@ def composed_loss(
     of too little weight keep their density but have neither colour nor gradient. appearance: of each picture
     A, b; the composited colour c is compared as A c + b.
     """
-    batch = pixels.draw(settings.rays, settings.seed, settings.step, settings.background_share)
+    shares = settings.background_share, settings.sighting_share
+    batch = pixels.draw(settings.rays, settings.seed, settings.step, *shares)
     if ray_gradients:
         batch.rays.origins.requires_grad_(), batch.rays.directions.requires_grad_()
     index = torch.arange(settings.rays, device=model.device)
@@ -122,7 +123,7 @@ def composed_loss(
     traced = trace(model, batch.rays, limits, random[JITTER])
     color = over_background(traced.rgb, traced.opacity, behind)
     shown = color if appearance is None else transformed(color, appearance[batch.image_index])
-    seen = pixels.draws_foreground(settings.rays, settings.seed, settings.step, settings.background_share)
+    seen = pixels.draws_foreground(settings.rays, settings.seed, settings.step, *shares)
     weight = torch.where(seen, 1.0, settings.background_weight)[:, None]
     loss = huber(shown, target, settings.huber_delta, weight)
     loss = loss + loss_of_weights(traced, batch.distance / model.field.box_side, settings, limits)

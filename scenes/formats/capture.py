@@ -51,6 +51,7 @@ class Frame:
     mask             a picture, 0 where a pixel is to be ignored
     depth            a 16-bit picture or .npy of z_depth, in the capture's depth_unit
     time             in [0, 1], of a scene that moves
+    shows            (k,) int64, which of the capture's points it shows, as far as that can be trusted
     """
 
     label: str
@@ -61,6 +62,7 @@ class Frame:
     mask: Path | None = None
     depth: Path | None = None
     time: float | None = None
+    shows: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +80,7 @@ class Capture:
     depth_unknown  values of a depth picture that mean nothing is known, besides 0
     up             in the input frame, where the format fixes it
     white          whether alpha is to be put on white
+    near           the nearest depth of anything, where the capture tells it, input units
     """
 
     file: Path
@@ -91,6 +94,7 @@ class Capture:
     depth_unknown: tuple[int, ...] = (65535,)
     up: tuple[float, float, float] | None = None
     white: bool = True
+    near: float | None = None
 
     def __post_init__(self) -> None:
         if not self.frames:

@@ -5,7 +5,7 @@
     SCENE/masks/NAME.png                             black where a pixel is to be ignored
 
 Of several sub-models the one with most pictures is read. Pixel centres are at +0.5, as ours. The files are
-read by scenes/formats/colmap_model.py. Since version 3.12 rigs.bin and frames.bin stand beside them;
+read by colmap_model.py beside this one. Since version 3.12 rigs.bin and frames.bin stand beside them;
 images.bin has every picture's own pose all the same.
 """
 
@@ -33,7 +33,6 @@ from scenes.formats.capture import (
     rigid_pose,
 )
 from scenes.formats.colmap_model import (
-    CAMERA_MODELS,
     Camera,
     Image,
     Numbers,
@@ -43,6 +42,8 @@ from scenes.formats.colmap_model import (
     suffix_of_model,
     write_model,
 )
+from scenes.formats.colmap_points import Points, trusted_sightings
+from scenes.formats.colmap_records import CAMERA_MODELS
 from scenes.formats.companions import find_mask, write_mask
 from scenes.images import ORIENTATION, ImageSequence, read_header, write_png
 from scenes.scene import Scene, SceneError, SceneWarning
@@ -143,6 +144,9 @@ def capture(path: Path, allow_outside: bool = False) -> Capture:
         raise SceneError(f"{file}: has no registered image; build the model again")
     scene, cameras, lenses = _scene_folder(folder), {camera.id: camera for camera in model.cameras}, {}
     masked = (scene / "images").is_dir() and (scene / "masks").is_dir()
+    points = model.points
+    known = (np.abs(points.xyz) < LARGEST).all(axis=1)  # false for NaN too
+    shown = trusted_sightings(points, known)
     frames = []
     for image in sorted(model.images, key=lambda image: image.name):
         label = f"{file}: image {image.id}"
@@ -155,17 +159,16 @@ def capture(path: Path, allow_outside: bool = False) -> Capture:
         picture = _picture(label, scene, name, allow_outside)
         pose = rigid_pose(label, np.linalg.inv(_matrix(label, image.pose)))
         mask = find_mask(label, scene, name, allow_outside) if masked else None
-        frames.append(Frame(label, name, picture, pose, lenses[image.camera_id], mask))
+        shows = shown.get(image.id, np.zeros(0, np.int64))
+        frames.append(Frame(label, name, picture, pose, lenses[image.camera_id], mask, shows=shows))
     if masked and not any(frame.mask for frame in frames):
         wanted = f"no file is called as a picture, with .png after it ({frames[0].name}.png)"
         warnings.warn(f"{scene / 'masks'}: not used, {wanted}", SceneWarning, stacklevel=2)
     _compare_with_rigs(file, model)
-    points, colours = model.points
-    known = (np.abs(points) < LARGEST).all(axis=1)  # false for NaN too
     if not known.all():
-        left_out = f"{file}: {int((~known).sum())} of {len(points)} points are not finite and left out"
+        left_out = f"{file}: {int((~known).sum())} of {len(known)} points are not finite and left out"
         warnings.warn(left_out, SceneWarning, stacklevel=2)
-    return Capture(file, tuple(frames), points=points[known], point_colours=colours[known])
+    return Capture(file, tuple(frames), points=points.xyz[known], point_colours=points.colours[known])
 
 
 def _picture(label: str, scene: Path, name: str, allow_outside: bool) -> Path | None:
@@ -357,8 +360,9 @@ def _placed(scene: Scene, names: list[str]) -> SparseModel:
         translation = (-rotation @ poses[index, :3, 3]).tolist()
         images.append(Image(index + 1, (*quaternion, *translation), number, name))
     points = transform_points(input_from_model, scene.points.double().cpu()).numpy()
+    grey = np.full(points.shape, GREY, np.uint8)
     held = tuple(camera_of(lens, number) for lens, number in numbers.items())
-    return SparseModel(held, tuple(images), (points, np.full(points.shape, GREY, np.uint8)))
+    return SparseModel(held, tuple(images), Points.without_tracks(points, grey))
 
 
 def _lens(cameras: Cameras, index: int) -> Lens:

@@ -40,7 +40,7 @@ def _file(path: Path) -> Path:
 
 
 def capture(path: Path, allow_outside: bool = False) -> Capture:
-    """Read a capture; the bounds of depth are checked and left out.
+    """Read a capture; of the bounds of depth the nearest is kept.
 
     Raises: SceneError, also where there are not as many pictures as rows: only their order pairs them.
     """
@@ -55,7 +55,7 @@ def capture(path: Path, allow_outside: bool = False) -> Capture:
         )
     full = folder.name == "images"
     frames = tuple(_frame(file, i, *pair, full) for i, pair in enumerate(zip(rows, pictures, strict=True)))
-    return Capture(file, frames)
+    return Capture(file, frames, near=float(rows[:, 15].min()))
 
 
 def _rows(file: Path) -> np.ndarray:

@@ -15,7 +15,15 @@ from scenes.cameras import Cameras
 from scenes.depths import DepthSequence
 from scenes.formats.capture import Capture, Frame, Lens, present
 from scenes.images import ImageHeader, ImageSequence, read_header
-from scenes.layout import box_in_model_frame, layout_of, mean_up, model_frame, near_of, unbounded
+from scenes.layout import (
+    box_in_model_frame,
+    frustum_of,
+    layout_of,
+    mean_up,
+    model_frame,
+    near_of,
+    unbounded,
+)
 from scenes.lenses import COEFFICIENTS
 from scenes.photographs import PICTURES, name_of
 from scenes.scene import Bounds, Scene, SceneError
@@ -91,12 +99,14 @@ def scene_of(
     headers = [read_header(frame.image, upright) for frame in frames if frame.image]
     has_alpha = any(header.has_alpha for header in headers)
     cameras = _cameras(frames, headers)
-    model_from_input, limits, placing = _place(capture, cameras.camera_to_world, has_alpha, bounds)
+    model_from_input, limits, forward, placing = _place(capture, cameras.camera_to_world, has_alpha, bounds)
     moved = transform_poses(model_from_input, cameras.camera_to_world)
     cameras = _float32(replace(cameras, camera_to_world=moved))
     points = transform_points(model_from_input, torch.from_numpy(capture.points)).float()
     if limits.unbounded:
-        limits = replace(limits, near=near_of(cameras, points))
+        limits = replace(limits, near=near_of(cameras, points, _told_near(capture, model_from_input)))
+        if forward and cameras.projection == "perspective":
+            limits = replace(limits, frustum=frustum_of(cameras, limits.near))
     parts = _parts(capture, frames, hold_out)
     chosen = _members(capture, frames, split, parts)
     scene = Scene(
@@ -114,6 +124,7 @@ def scene_of(
         depths=_depths(capture, frames, float(similarity_scale(model_from_input)), cameras),
         times=_times(frames),
         points=points,
+        shown=_shown(frames),
         splits=parts if hold_out or capture.splits is not None else None,
     )
     return scene.subset(chosen).downscaled(downscale)
@@ -200,8 +211,8 @@ def _at_size(frame: Frame, header: ImageHeader) -> Lens:
 
 def _place(
     capture: Capture, camera_to_world: Tensor, has_alpha: bool, bounds: str
-) -> tuple[Tensor, Bounds, str]:
-    """Model frame, in which z is up, bounds in it, and why these."""
+) -> tuple[Tensor, Bounds, bool, str]:
+    """Model frame, in which z is up, bounds in it, whether all cameras look one way, and why these."""
     up = torch.tensor(capture.up).double() if capture.up else mean_up(camera_to_world)
     up = normalize(up, dim=0)
     layout = layout_of(camera_to_world, torch.from_numpy(capture.points), up)
@@ -215,13 +226,18 @@ def _place(
         bounds, cause = "unbounded", "the pictures fill their frames"
     placing = f"{bounds} ({cause}); {layout.kind}: {layout.reason}"
     if bounds == "unbounded":
-        return model_from_input, unbounded(), placing
+        return model_from_input, unbounded(), layout.kind == "forward", placing
     if capture.box is not None:
         low, high = box_in_model_frame(model_from_input, *capture.box)
     else:  # NeRF's own scenes: cameras at 4, the object within 1.5
         low, high = (-0.375,) * 3, (0.375,) * 3
     distances = transform_poses(model_from_input, camera_to_world)[:, :3, 3].norm(dim=-1)
-    return model_from_input, Bounds(low, high, near=0.01, far=2 * float(distances.max()) + 1), placing
+    limits = Bounds(low, high, near=0.01, far=2 * float(distances.max()) + 1)
+    return model_from_input, limits, False, placing
+
+
+def _told_near(capture: Capture, model_from_input: Tensor) -> float | None:
+    return None if capture.near is None else capture.near * float(similarity_scale(model_from_input))
 
 
 def _float32(cameras: Cameras) -> Cameras:
@@ -236,6 +252,12 @@ def _depths(capture: Capture, frames: list[Frame], scale: float, cameras: Camera
     items = tuple(frame.depth for frame in frames)
     depths = DepthSequence(items, capture.depth_unit * scale, capture.depth_unknown)
     return depths.resized(cameras.sizes.tolist())
+
+
+def _shown(frames: list[Frame]) -> tuple[Tensor, ...]:
+    if not any(len(frame.shows) for frame in frames):
+        return ()
+    return tuple(torch.from_numpy(frame.shows) for frame in frames)
 
 
 def _times(frames: list[Frame]) -> Tensor | None:

@@ -9,9 +9,10 @@ from torch.testing import assert_close
 from fields.kernels.adam import sparse_adam
 from fields.kernels.library import library
 from fields.kernels.ngp import Limits, StepSettings
-from render.methods.ngp import BFLOAT16_SETS, NGP, PARAMETERS, cube_around
+from render.methods.ngp import BFLOAT16_SETS, NGP, PARAMETERS
 from render.methods.ngp_composed import composed_loss
 from scenes.generate import analytic
+from scenes.layout import cube_around
 from scenes.pixels import PixelSource
 from tests.fields.kernels.equality import assert_same
 

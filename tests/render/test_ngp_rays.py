@@ -18,6 +18,7 @@ TERMS = {
     "distortion": {"distortion": 0.3},
     "depth": {"depth": 0.7},
     "all": {"distortion": 0.2, "depth": 0.5},
+    "sightings": {"depth": 0.7, "sighting_share": 0.4},
 }
 
 
@@ -29,10 +30,19 @@ def scene(request) -> Scene:
 
 @pytest.fixture(scope="module")
 def pixels(scene) -> PixelSource:
-    """Half of the pixels' distances are known: some in front of the spheres, some in them, some behind."""
+    """Half of the pixels' distances are known: some in front of the spheres, some in them, some behind.
+
+    And 200 sightings, at distances that no pixel has.
+    """
     source = PixelSource.from_scene(scene)
     random = torch.rand(source.data.numel() // source.channels, generator=torch.Generator().manual_seed(1))
-    return replace(source, distances=torch.where(random < 0.5, 0.0, 1 + 6 * random))
+    places = torch.randint(48, (200, 3), generator=torch.Generator().manual_seed(2), dtype=torch.int32)
+    return replace(
+        source,
+        distances=torch.where(random < 0.5, 0.0, 1 + 6 * random),
+        sighted=places % torch.tensor([len(scene), 48, 48], dtype=torch.int32),
+        sighted_distance=torch.linspace(0.5, 9, 200),
+    )
 
 
 @pytest.fixture(scope="module")

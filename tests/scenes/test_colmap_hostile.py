@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from scenes.formats.capture import Lens
 from scenes.formats.colmap import capture, recognise, write
-from scenes.formats.colmap_model import CAMERA_MODELS
+from scenes.formats.colmap_records import CAMERA_MODELS
 from scenes.images import ImageSequence, read_header
 from scenes.scene import SceneError, SceneWarning
 from tests.scenes.test_colmap import (

@@ -1,5 +1,6 @@
 """From a capture to a scene: splits, sizes, frames, and bounds that follow from how the cameras stand."""
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from scenes.formats.capture import Capture, Frame, Lens
 from scenes.formats.posed import NoSplit, held_out, scene_of, splits_of
 from scenes.images import ORIENTATION, read_image
 from scenes.layout import layout_of, mean_up, model_frame
-from scenes.scene import SceneError, SceneWarning
+from scenes.scene import Scene, SceneError, SceneWarning
 from scenes.transforms import similarity_scale, transform_points
 
 LENS = Lens(30.0, 31.0, 19.0, 16.0, 40, 30, (0.05, -0.02))
@@ -245,5 +246,23 @@ def test_rays_begin_a_little_before_the_nearest_point_that_is_seen(tmp_path):
     scene = scene_of(capture, tmp_path)
     near = scene.bounds.near / float(similarity_scale(scene.model_from_input))
     assert 0.7 * 2.0 < near < 0.7 * 2.5
-    bare = scene_of(replace(capture, points=np.zeros((0, 3))), tmp_path)
-    assert bare.bounds.near == pytest.approx(0.05)
+    bare = replace(capture, points=np.zeros((0, 3)))
+    assert scene_of(bare, tmp_path).bounds.near == pytest.approx(0.05)
+    told = scene_of(replace(bare, near=2.0), tmp_path).bounds.near
+    assert told / float(similarity_scale(scene.model_from_input)) == pytest.approx(0.7 * 2.0)
+
+
+def test_cameras_that_look_one_way_share_a_view_and_others_do_not(tmp_path):
+    """It begins at the foremost camera, spans the widest lens, and survives the header of a run."""
+    poses = row(12)
+    poses[3, 1, 3] = 0.3  # one stands in front of the others
+    scene = scene_of(written(tmp_path, poses), tmp_path, "all")
+    frustum = scene.bounds.frustum
+    ahead = (scene.cameras.centres - torch.tensor(frustum.centre)) @ torch.tensor(frustum.forward)
+    assert float(ahead.max()) == pytest.approx(0, abs=1e-6) and int(ahead.argmax()) == 3
+    assert frustum.slope == pytest.approx((21 / 30, 16 / 31), rel=1e-6)
+    axes = torch.tensor([frustum.right, frustum.down, frustum.forward])
+    assert_close(axes, scene.cameras.camera_to_world[0, :3, :3].T, atol=1e-6, rtol=0)
+    header = json.loads(json.dumps(scene.header()))
+    assert Scene.from_header(header).bounds == scene.bounds
+    assert scene_of(written(tmp_path / "ring", ring(12)), tmp_path).bounds.frustum is None

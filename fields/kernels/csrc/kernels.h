@@ -7,7 +7,7 @@
 #pragma once
 #include <stdint.h>
 
-#define NR_ABI_VERSION 4
+#define NR_ABI_VERSION 5
 #if defined(__GNUC__)
 #define NR_API extern "C" __attribute__((visibility("default")))
 #else
@@ -121,10 +121,14 @@ typedef struct {
   const float *intrinsics;      /* images, 4: fx, fy, cx, cy */
   const int32_t *blocks;
   int64_t foreground_blocks, background_blocks;
-  double foreground_rate; /* chance that a draw takes a foreground block */
+  double foreground_rate; /* chance that a draw takes a foreground block, or a sighting */
+  double sighting_rate;   /* of the latter alone */
   const uint64_t *seen;      /* of each block: the pixels that may be drawn, bit 8 row + column; NULL: all */
   const float *distortion;   /* images, 8: coefficients of scenes/lenses.py; NULL: all zero */
   const float *distance;     /* of each pixel, along its ray, model units; 0: unknown. NULL: all are */
+  const int32_t *sighted;        /* sightings, 3: image, column, row of pixels that show a known point */
+  const float *sighted_distance; /* sightings: how far the point is along the pixel's ray, model units */
+  int64_t sightings;
   const float *appearance;   /* images, 3, 4: the composited colour becomes A c + b; NULL: stays as it is */
   int32_t projection;        /* nr_projection */
   int32_t channels;

@@ -31,8 +31,16 @@ inline int nth_bit(uint64_t bits, float u) {
   return bits ? __builtin_ctzll(bits) : 0;
 }
 
-inline Pixel draw_pixel(const nr_pixels &p, const Keys &random, int64_t ray) {
-  const bool foreground = random(kBlockKind, ray) < p.foreground_rate;
+/* The picture, the column and the row, of a block or of a sighting; all but the colour's place. */
+inline Pixel chosen_pixel(const nr_pixels &p, const Keys &random, int64_t ray) {
+  const float kind = random(kBlockKind, ray);
+  const bool foreground = kind < p.foreground_rate;
+  if (kind < p.sighting_rate) {
+    int64_t chosen = (int64_t)((double)random(kBlock, ray) * (double)p.sightings);
+    if (chosen >= p.sightings) chosen = p.sightings - 1;
+    const int32_t *s = p.sighted + chosen * 3;
+    return {foreground, s[0], s[1], s[2], nullptr, p.sighted_distance[chosen]};
+  }
   const int64_t size = foreground ? p.foreground_blocks : p.background_blocks;
   int64_t block = (int64_t)((double)random(kBlock, ray) * (double)size);
   block = (foreground ? 0 : p.foreground_blocks) + (block < size ? block : size - 1);
@@ -51,9 +59,16 @@ inline Pixel draw_pixel(const nr_pixels &p, const Keys &random, int64_t ray) {
   }
   if (pixel.x >= width) pixel.x = width - 1;
   if (pixel.y >= height) pixel.y = height - 1;
-  const int64_t place = p.offset[b[0]] + ((int64_t)pixel.y * width + pixel.x) * p.channels;
+  pixel.distance = 0.0f;
+  return pixel;
+}
+
+inline Pixel draw_pixel(const nr_pixels &p, const Keys &random, int64_t ray) {
+  Pixel pixel = chosen_pixel(p, random, ray);
+  const int64_t row = (int64_t)pixel.y * p.width[pixel.image];
+  const int64_t place = p.offset[pixel.image] + (row + pixel.x) * p.channels;
   pixel.bytes = p.data + place;
-  pixel.distance = p.distance ? p.distance[place / p.channels] : 0.0f;
+  if (p.distance && !(pixel.distance > 0)) pixel.distance = p.distance[place / p.channels];
   return pixel;
 }
 

@@ -1,0 +1,137 @@
+"""The points of a COLMAP model, and which pictures show each: points3D.bin or .txt.
+
+Source: COLMAP 4.2, doc/format.rst, reconstruction_io_binary.cc, reconstruction_io_text.cc.
+"""
+
+import struct
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from scenes.formats.colmap_records import (
+    BinaryRecords,
+    TextRecords,
+    broken,
+    opened,
+    write_records,
+)
+
+# 51 bytes; 8 more follow for each picture of the track: its id and which of its keypoints.
+POINT = np.dtype([("id", "<u8"), ("xyz", "<f8", 3), ("rgb", "u1", 3), ("error", "<f8"), ("length", "<u8")])
+TRACK_STEP = 8
+LEAST_TRACK = 3  # pictures that must show a point for its place to be trusted
+LARGEST_ERROR = 2.0  # pixels, likewise
+UNKNOWN_ERROR = -1.0  # COLMAP's own, for a point that has none
+
+
+class Points(NamedTuple):
+    """m points, and the t times that a picture shows one of them.
+
+    xyz      (m, 3) float64, may be NaN or infinite
+    colours  (m, 3) uint8
+    errors   (m,) float64, mean reprojection error, pixels; below 0: unknown
+    tracks   (t, 2) int64, the number of a point, counted from 0, and the id of an image
+    """
+
+    xyz: np.ndarray
+    colours: np.ndarray
+    errors: np.ndarray
+    tracks: np.ndarray
+
+    @classmethod
+    def without_tracks(cls, xyz: np.ndarray, colours: np.ndarray) -> "Points":
+        return cls(xyz, colours, np.full(len(xyz), UNKNOWN_ERROR), np.zeros((0, 2), np.int64))
+
+
+NO_POINTS = Points.without_tracks(np.zeros((0, 3)), np.zeros((0, 3), np.uint8))
+
+
+def read_points(file: Path) -> Points:
+    """The points of points3D.bin or .txt. Raises: SceneError."""
+    with opened(file) as records:
+        return _of_text(records) if isinstance(records, TextRecords) else _of_binary(records)
+
+
+def trusted_sightings(points: Points, kept: np.ndarray) -> dict[int, np.ndarray]:
+    """Of each image: the points that it shows and whose place can be trusted, as numbers among those `kept`.
+
+    kept: (m,) bool. Two pictures alone agree on a wrong match as readily as on a right one.
+    """
+    tracks = np.unique(points.tracks, axis=0)  # a picture may show a point twice
+    length = np.bincount(tracks[:, 0], minlength=len(kept))
+    trusted = kept & (length >= LEAST_TRACK) & (points.errors <= LARGEST_ERROR)
+    point, image = tracks[trusted[tracks[:, 0]]].T
+    order, number = np.argsort(image, kind="stable"), kept.cumsum() - 1
+    images, first = np.unique(image[order], return_index=True)
+    shown = np.split(number[point[order]], first[1:])
+    return dict(zip(images.tolist(), shown, strict=False))  # split gives one empty part of nothing
+
+
+def _of_binary(records: BinaryRecords) -> Points:
+    data = records.stream.read()
+    starts = np.fromiter(_starts(records.file, data), np.int64)
+    points = _anywhere(data, POINT)[starts]
+    lengths = points["length"].astype(np.int64)
+    point = np.arange(len(starts)).repeat(lengths)
+    within = np.arange(len(point)) - (lengths.cumsum() - lengths)[point]
+    image = _anywhere(data, np.dtype("<u4"))[starts[point] + POINT.itemsize + TRACK_STEP * within]
+    tracks = np.stack((point, image.astype(np.int64)), axis=1)
+    return Points(points["xyz"].astype(np.float64), points["rgb"].copy(), points["error"].copy(), tracks)
+
+
+def _anywhere(data: bytes, kind: np.dtype) -> np.ndarray:
+    """A view that has a value of this kind at every byte: a record may begin at any of them."""
+    return np.ndarray((max(len(data) - kind.itemsize + 1, 0),), kind, buffer=data, strides=(1,))
+
+
+def _starts(file: Path, data: bytes) -> Iterator[int]:
+    """Where each point begins; tracks make that a chain, which no array operation follows."""
+    integer_at = struct.Struct("<Q").unpack_from
+    count = integer_at(data)[0] if len(data) >= 8 else 1
+    if count > (len(data) - 8) // POINT.itemsize:
+        raise broken(file, f"has no room for the {count} points that it claims")
+    start, last, length = 8, len(data) - POINT.itemsize, POINT.fields["length"][1]
+    for index in range(count):
+        if start > last:
+            raise broken(file, f"the file ends inside point {index + 1} of {count}")
+        yield start
+        start += POINT.itemsize + TRACK_STEP * integer_at(data, start + length)[0]
+    if start != len(data):
+        raise broken(file, f"does not end where its {count} points and their tracks do")
+
+
+def _of_text(records: TextRecords) -> Points:
+    numbers, colours, errors, tracks = array("d"), array("B"), array("d"), array("q")
+    for index, _ in enumerate(records.records("point", 0)):
+        _, *xyz, red, green, blue, error = records.take("QdddBBBd", "id, X Y Z, R G B and error")
+        numbers.extend(xyz)
+        colours.extend((red, green, blue))
+        errors.append(error)
+        pairs, odd = divmod(len(records.words) - records.taken, 2)
+        if odd:
+            raise broken(records.label, "its track has no IMAGE_ID POINT2D_IDX pairs")
+        for image in records.take("II" * pairs, "track")[::2]:
+            tracks.extend((index, image))
+    return Points(
+        np.array(numbers).reshape(-1, 3),
+        np.array(colours).reshape(-1, 3),
+        np.array(errors),
+        np.array(tracks).reshape(-1, 2),
+    )
+
+
+def write_points(file: Path, points: Points) -> None:
+    """Without tracks: those name keypoints, which are not kept."""
+    n = len(points.xyz)
+    if file.suffix == ".bin":
+        records = np.zeros(n, POINT)
+        records["id"], records["error"] = np.arange(1, n + 1), points.errors
+        records["xyz"], records["rgb"] = points.xyz, points.colours
+        file.write_bytes(struct.pack("<Q", n) + records.tobytes())
+    else:
+        values = (points.xyz, points.colours, points.errors)
+        rows = zip(range(1, n + 1), *(array.tolist() for array in values), strict=True)
+        write_records(file, (("QdddBBBd", (i, *xyz, *rgb, error)) for i, xyz, rgb, error in rows))
