@@ -96,6 +96,11 @@ def packed_distortion(
     return (between + interval / 3 * weights.square()).sum() / rays
 
 
+def packed_opacity(weights: Float[Tensor, "n"], rays: int) -> Float[Tensor, ""]:
+    """How much light passes all there is, mean over all rays: 1 where a ray meets nothing."""
+    return 1 - weights.sum() / rays
+
+
 def packed_depth(
     distances: Float[Tensor, "n"],
     weights: Float[Tensor, "n"],

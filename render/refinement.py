@@ -87,11 +87,20 @@ class RefinedCameras:
         self.pixels.intrinsics[:, :2] = self.given.intrinsics[:, :2] * longer
 
     def moved(self) -> tuple[float, float]:
-        """Median turn (degrees) and way (model units) of the cameras since they were given."""
+        """Median turn (degrees) and way (share of the cameras' spread) since the cameras were given."""
         now, before = self.pixels.camera_to_world, self.given.camera_to_world
         chord = (now - before)[:, :, :3].norm(dim=(1, 2)) / 8**0.5  # the sine of half the turn
         turns = 2 * chord.clamp(max=1).arcsin().rad2deg()
-        return float(turns.median()), float((now - before)[:, :, 3].norm(dim=-1).median())
+        centres = before[:, :, 3]
+        spread = (centres - centres.mean(dim=0)).norm(dim=-1).mean()
+        ways = (now[:, :, 3] - centres).norm(dim=-1) / spread.clamp(min=1e-9)
+        return float(turns.median()), float(ways.median())
+
+    def summary(self) -> str:
+        """For people: how far the cameras have moved."""
+        turn, way = self.moved()
+        longer = float(self.log_focal.exp().median()) - 1
+        return f"turned by {turn:.3f} degrees, moved by {way:.3%} of their spread, focal length {longer:+.3%}"
 
     def state(self) -> dict[str, Tensor]:
         return {

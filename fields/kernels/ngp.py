@@ -66,6 +66,7 @@ class StepSettings:
     background_share, background_weight: how often certain background is drawn, and how much it then counts.
     distortion: weight of the distortion loss (arXiv:2111.12077), which draws a ray's samples together.
     depth: weight of the depth loss, for rays whose distance is known.
+    opacity: weight of a loss that wants every ray to end on something.
     sighting_share: of the rays, through points of structure from motion, if these are known.
     active_levels: how many levels of the grid learn, and move rays; None: all.
     weight_decay: L2 term of the networks' gradients (the grid has none).
@@ -85,6 +86,7 @@ class StepSettings:
     weight_decay: float
     distortion: float = 0.0
     depth: float = 0.0
+    opacity: float = 0.0
     sighting_share: float = 0.0
     active_levels: int | None = None
 
@@ -237,6 +239,7 @@ class FusedNGP:
             fade=limits.fade,
             distortion=settings.distortion,
             depth=settings.depth,
+            opacity=settings.opacity,
             active_levels=settings.active_levels or self.field.spec.grid.levels,
             huber_delta=settings.huber_delta,
             background_weight=settings.background_weight,

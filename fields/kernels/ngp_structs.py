@@ -83,6 +83,7 @@ class StepStruct(ctypes.Structure):
         ("fade", c_float),
         ("distortion", c_float),
         ("depth", c_float),
+        ("opacity", c_float),
         ("active_levels", c_int32),
         ("huber_delta", c_float),
         ("background_weight", c_float),

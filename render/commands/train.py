@@ -167,6 +167,8 @@ def fit(options: Namespace, arguments: list[str], console: Console) -> tuple[Any
         if report is not None:  # None: nothing was left to do
             share = f"the process got {report.cpu_share:.0%} of its cores"
             console.say(f"trained: {line(report, job.length.steps)}; {share}")
+        if cameras := model.description().get("cameras"):
+            console.say(f"cameras (medians): {cameras}")
     return run, training, report
 
 

@@ -54,6 +54,7 @@ class NGP:
     weight_decay: float = 1e-6  # of the networks
     huber_delta: float = 0.1
     distortion: float = 0.0  # weight of the distortion loss (arXiv:2111.12077)
+    opacity: float = 0.0  # weight of 1 - opacity, where pictures have no alpha
     depth: float = 0.1  # weight of the depth loss, where the scene tells depths
     sighting_share: float = 0.2  # else: of the rays, through points of structure from motion, and
     sighting_depth: float = 1.0  # the weight of that loss then
@@ -224,6 +225,7 @@ class NGPModel(RayModel):
             weight_decay=config.weight_decay,
             distortion=config.distortion,
             depth=depth,
+            opacity=config.opacity if self.background is None else 0.0,
             sighting_share=sighting_share,
             active_levels=config.active_levels_at(schedule),
         )
@@ -373,7 +375,8 @@ class NGPModel(RayModel):
 
     def description(self) -> dict[str, Any]:
         """What a run's record says of this model."""
-        return {
+        cameras = {"cameras": self.cameras.summary()} if self.cameras else {}
+        return cameras | {
             "backend": self.backend.name,
             "precision": self.precision,
             "space": "nested boxes, contracted" if self.unbounded else "box",

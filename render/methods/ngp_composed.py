@@ -14,7 +14,7 @@ from fields.kernels.adam import sparse_adam
 from fields.kernels.composite import composite, sum_before
 from fields.kernels.march import Spacing, march
 from fields.kernels.ngp import Limits, StepRays, StepResult, StepSettings
-from render.losses import huber, packed_depth, packed_distortion
+from render.losses import huber, packed_depth, packed_distortion, packed_opacity
 from render.volume import over_background
 from scenes.pixels import Batch, PixelSource
 from scenes.random import uniform
@@ -139,11 +139,12 @@ def transformed(color: Float[Tensor, "n 3"], appearance: Float[Tensor, "n 3 4"])
 def loss_of_weights(
     traced: Traced, known: Float[Tensor, " rays"], settings: StepSettings, limits: Limits
 ) -> Float[Tensor, ""]:
-    """Distortion and depth, in sides of the box; u is the distance at first, its logarithm further out."""
+    """Distortion, opacity and depth, in sides of the box; u is the distance, further out its logarithm."""
     spacing = Spacing(limits.march_step, limits.march_growth)
     interval = limits.march_growth or limits.march_step
     u = interval * spacing.place(traced.t)
     loss = settings.distortion * packed_distortion(u, traced.weights, interval, traced.ray, len(known))
+    loss = loss + settings.opacity * packed_opacity(traced.weights, len(known))
     return loss + settings.depth * packed_depth(traced.t, traced.weights, known, traced.ray)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from render.metrics import psnr, ssim
+from render.metrics import STRIP, WINDOW, psnr, ssim
 from tests.oracles import ssim_loop
 
 
@@ -36,6 +36,16 @@ def test_ssim_matches_kornia(generator):
     picture, truth = pictures(generator, 2, 24, 20, 3)
     maps = kornia_ssim(picture.movedim(-1, 1), truth.movedim(-1, 1), 11, padding="valid")
     assert_close(ssim(picture, truth), maps.mean(dim=(1, 2, 3)), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("height", [STRIP - 1, STRIP + WINDOW - 1, STRIP + WINDOW, 2 * STRIP + 30])
+def test_ssim_of_a_tall_picture_is_the_mean_over_all_of_its_windows(generator, height):
+    """It is taken strip by strip; no window may be left out or counted twice where they meet."""
+    from kornia.metrics import ssim as kornia_ssim
+
+    picture, truth = pictures(generator, height, 13, 2)
+    maps = kornia_ssim(picture.movedim(-1, 0)[None], truth.movedim(-1, 0)[None], 11, padding="valid")
+    assert_close(ssim(picture, truth), maps.mean(), atol=1e-7, rtol=0)
 
 
 def test_ssim_of_a_picture_with_itself_is_1_and_is_symmetric(generator):

@@ -17,7 +17,8 @@ TERMS = {
     "colour alone": {},
     "distortion": {"distortion": 0.3},
     "depth": {"depth": 0.7},
-    "all": {"distortion": 0.2, "depth": 0.5},
+    "opacity": {"opacity": 0.4},
+    "all": {"distortion": 0.2, "depth": 0.5, "opacity": 0.3},
     "sightings": {"depth": 0.7, "sighting_share": 0.4},
 }
 

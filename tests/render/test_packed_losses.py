@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from render.losses import packed_depth, packed_distortion
+from render.losses import packed_depth, packed_distortion, packed_opacity
 
 
 @pytest.fixture
@@ -26,6 +26,12 @@ def test_distortion_is_the_double_sum_over_each_ray(samples):
             if ray[i] == ray[j]:
                 wanted += weights[i] * weights[j] * (u[i] - u[j]).abs()
     assert_close(packed_distortion(u, weights, 0.05, ray, 3), wanted / 3)
+
+
+def test_opacity_is_what_passes_every_ray(samples):
+    _, weights, _ = samples
+    passing = (1 - weights[:7].sum(), torch.tensor(1.0), 1 - weights[7:].sum())
+    assert_close(packed_opacity(weights, 3), sum(passing) / 3)
 
 
 def test_depth_is_the_mean_miss_and_what_is_missing_counts_whole(samples):

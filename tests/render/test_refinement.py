@@ -152,6 +152,19 @@ def test_shaken_cameras_come_back(boxes):
     assert torch.equal(found.intrinsics, truth.intrinsics)
 
 
+def test_it_is_told_how_far_the_cameras_moved(pixels):
+    """Every camera turned by half a degree and moved by a hundredth of how far they stand from their middle."""
+    cameras = RefinedCameras(pixels, 2.0, PLACES)
+    centres = pixels.camera_to_world[:, :, 3]
+    spread = float((centres - centres.mean(dim=0)).norm(dim=-1).mean())
+    cameras.pixels = shaken(pixels, 0.5, 0.01 * spread)
+    cameras.log_focal += math.log(1.02)
+    turn, way = cameras.moved()
+    assert turn == pytest.approx(0.5, rel=1e-3) and way == pytest.approx(0.01, rel=1e-3)
+    told = "turned by 0.500 degrees, moved by 1.000% of their spread, focal length +2.000%"
+    assert cameras.summary() == told
+
+
 @pytest.mark.parametrize(
     "settings", [{"refine_poses": True}, {"appearance": True}, {"refine_poses": True, "appearance": True}]
 )

@@ -154,7 +154,7 @@ typedef struct {
   float march_step, march_growth, march_near; /* in box sides: see nr_march */
   float lowest_transmittance, lowest_weight;
   float fade; /* gradients of samples nearer than this are scaled by (t / fade)^2; box sides, 0: none */
-  float distortion, depth; /* weights of these losses (ngp_weights.h) */
+  float distortion, depth, opacity; /* weights of these losses (ngp_weights.h) */
   int32_t active_levels;   /* of the grid; those beyond learn nothing, and move no ray */
   float huber_delta, background_weight; /* the weight of a ray that was drawn from a background block */
   int32_t random_background;
