@@ -74,12 +74,12 @@ class NGP:
     appearance: bool = False  # give each picture an exposure and white balance of its own
     appearance_rate: float = 5e-3
     refine_poses: bool = False  # train poses and focal lengths along
-    pose_rate: float = 5e-4  # radians by which a step moves the picture
+    pose_rate: float = 1e-3  # radians by which a step moves the picture
     focal_rate: float = 1e-4  # relative
     # Shares of the training: when these three rates begin to rise, and begin to fall. A scene that is half
     # formed pulls cameras astray.
     picture_warm_up: tuple[float, float] = (0.05, 0.15)
-    final_picture_rate: float = 0.01  # share of them that is left at the end
+    final_picture_rate: float = 0.003  # share of them that is left at the end
     coarse_share: float = 0.3  # of a training that refines poses, until the finest level learns
     occupancy_resolution: int = 128
     occupancy_levels: int = 6  # nested grids where space has no end, each twice as large as the one before
@@ -193,8 +193,7 @@ class NGPModel(RayModel):
         ).to(device)
         parameters = (self.field.grid.table, self.field.density_weights, self.field.color_weights)
         self.adam = {name: AdamArrays.of(p.data) for name, p in zip(PARAMETERS, parameters, strict=True)}
-        self.steps = 0
-        self.rays = 1024
+        self.steps, self.rays = 0, 1024
         self.appearance: Appearance | None = None  # both made when the first pixels come
         self.cameras: RefinedCameras | None = None
         self.of_pictures: dict[str, Tensor] = {}  # their state, as it was loaded
@@ -281,7 +280,9 @@ class NGPModel(RayModel):
         if self.appearance:
             self.appearance.update(rays, config.appearance_rate * left, self.steps)
         if self.cameras:
-            self.cameras.update(rays, config.pose_rate * left, config.focal_rate * left, self.steps)
+            # A scene without detail is as well seen through a longer lens: focal lengths wait for it.
+            focal = config.focal_rate * left if schedule >= config.coarse_share else 0.0
+            self.cameras.update(rays, config.pose_rate * left, focal, self.steps)
 
     def limits_at(self, schedule: float) -> Limits:
         """Of a training step."""

@@ -152,8 +152,16 @@ def test_shaken_cameras_come_back(boxes):
     assert torch.equal(found.intrinsics, truth.intrinsics)
 
 
+def test_focal_lengths_wait_until_all_levels_learn(scene, pixels, generator):
+    model = built(small(refine_poses=True), scene)
+    for schedule, moves in ((0.2, False), (0.4, True)):
+        model.step(pixels, schedule, generator)
+        assert bool(model.cameras.log_focal.any()) == moves
+        assert not torch.equal(model.cameras.pixels.camera_to_world, pixels.camera_to_world)
+
+
 def test_it_is_told_how_far_the_cameras_moved(pixels):
-    """Every camera turned by half a degree and moved by a hundredth of how far they stand from their middle."""
+    """Every camera turned by half a degree, and moved by a hundredth of its distance from their middle."""
     cameras = RefinedCameras(pixels, 2.0, PLACES)
     centres = pixels.camera_to_world[:, :, 3]
     spread = float((centres - centres.mean(dim=0)).norm(dim=-1).mean())
