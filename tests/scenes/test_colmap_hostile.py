@@ -295,6 +295,8 @@ def outcome(files: dict[str, bytes]) -> str:
         assert all(math.isfinite(value) for value in values)
         assert 0 < frame.lens.width < 2**16 and 0 < frame.lens.height < 2**16
     assert np.isfinite(read.points).all() and read.points.shape == read.point_colours.shape
+    for frame in read.frames:
+        assert ((frame.shows >= 0) & (frame.shows < len(read.points))).all()
     return "read"
 
 
