@@ -16,10 +16,16 @@ FARTHEST = 1.0  # pixels, from the middle of a pixel to the point in it: a corne
 
 
 class Sightings(NamedTuple):
-    """pixel: picture, column, row. distance: along the pixel's ray to the point, model frame."""
+    """Pixels, and the points in them.
+
+    pixel     picture, column, row
+    distance  along the pixel's ray to the point, model frame
+    point     its number
+    """
 
     pixel: Int32[Tensor, "s 3"]
     distance: Float32[Tensor, "s"]
+    point: Int64[Tensor, "s"]
 
 
 def sightings_in(scene: Scene, index: int, seen: Int64[Tensor, "rows columns"] | None) -> Sightings:
@@ -27,10 +33,11 @@ def sightings_in(scene: Scene, index: int, seen: Int64[Tensor, "rows columns"] |
 
     seen: which pixels of its blocks may be drawn (scenes/blocks.py); None: all.
     """
-    points, camera = scene.points[scene.shown[index]], scene.cameras[index]
+    number, camera = scene.shown[index], scene.cameras[index]
+    points = scene.points[number]
     pixels, _ = camera.project(points)
     inside = ((pixels >= 0) & (pixels < torch.tensor([camera.width, camera.height]))).all(dim=-1)
-    points, place = points[inside], pixels[inside].long()
+    points, number, place = points[inside], number[inside], pixels[inside].long()
     rays = camera.rays(place + 0.5)
     distance = ((points - rays.origins) * rays.directions).sum(dim=-1)
     # Behind the camera, or where a lens folds over, the point is not on the ray.
@@ -43,4 +50,4 @@ def sightings_in(scene: Scene, index: int, seen: Int64[Tensor, "rows columns"] |
         good &= (seen[y // BLOCK, x // BLOCK] >> bit & 1).bool()
     place = place[good]
     pixel = torch.cat((torch.full((len(place), 1), index), place), dim=-1).to(torch.int32)
-    return Sightings(pixel, distance[good].float())
+    return Sightings(pixel, distance[good].float(), number[good])

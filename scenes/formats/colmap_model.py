@@ -5,10 +5,12 @@ are those of the file, world to camera: a quaternion w x y z (Hamilton), then a 
 skipped.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
-from scenes.formats.colmap_points import NO_POINTS, Points, read_points, write_points
+from scenes.formats.colmap_points import NO_POINTS, Keypoints, Points, read_points, write_points
 from scenes.formats.colmap_records import CAMERA_MODELS, Records, Row, read_records, write_records
 from scenes.scene import SceneError
 
@@ -53,13 +55,17 @@ class RigFrame(NamedTuple):
 
 
 class SparseModel(NamedTuple):
-    """All that the files of one model say, as they say it."""
+    """All that the files of one model say, as they say it.
+
+    keypoints: by image, of a model that is to be written; none are read.
+    """
 
     cameras: tuple[Camera, ...]
     images: tuple[Image, ...]
     points: Points = NO_POINTS
     rigs: tuple[Rig, ...] = ()
     frames: tuple[RigFrame, ...] = ()
+    keypoints: Mapping[int, Keypoints] = MappingProxyType({})
 
 
 def suffix_of_model(folder: Path) -> str | None:
@@ -119,22 +125,25 @@ def _take_frame(record: Records) -> RigFrame:
 
 
 def write_model(folder: Path, model: SparseModel, suffix: str = ".bin") -> None:
-    """Write the files of a model, images last: with them it counts as there. Points have no tracks."""
+    """Write the files of a model, images last: with them it counts as there."""
     folder.mkdir(parents=True, exist_ok=True)
     write_points(folder / ("points3D" + suffix), model.points)
     if model.rigs:
         write_records(folder / ("rigs" + suffix), map(_rig_row, model.rigs))
         write_records(folder / ("frames" + suffix), map(_frame_row, model.frames))
     write_records(folder / ("cameras" + suffix), map(_camera_row, model.cameras))
-    write_records(folder / ("images" + suffix), map(_image_row, model.images))
+    rows = (_image_row(image, model.keypoints.get(image.id)) for image in model.images)
+    write_records(folder / ("images" + suffix), rows)
 
 
 def _camera_row(camera: Camera) -> Row:
     return "IMQQ" + "d" * len(camera.parameters), (*camera[:4], *camera.parameters)
 
 
-def _image_row(image: Image) -> Row:
-    return "I" + POSE + "IN", (image.id, *image.pose, image.camera_id, image.name)
+def _image_row(image: Image, keypoints: Keypoints | None) -> Row:
+    found = [] if keypoints is None else zip(keypoints.xy.tolist(), keypoints.point.tolist(), strict=True)
+    each = [(x, y, point + 1) for (x, y), point in found]
+    return "I" + POSE + "INK", (image.id, *image.pose, image.camera_id, image.name, each)
 
 
 def _rig_row(rig: Rig) -> Row:

@@ -5,7 +5,8 @@ Source: COLMAP 4.2, doc/format.rst, reconstruction_io_binary.cc, reconstruction_
 
 import struct
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +34,8 @@ class Points(NamedTuple):
     xyz      (m, 3) float64, may be NaN or infinite
     colours  (m, 3) uint8
     errors   (m,) float64, mean reprojection error, pixels; below 0: unknown
-    tracks   (t, 2) int64, the number of a point, counted from 0, and the id of an image
+    tracks   (t, 2) int64, the number of a point, counted from 0, and the id of an image; (t, 3) of points to
+             be written: also which of the image's keypoints
     """
 
     xyz: np.ndarray
@@ -44,6 +46,13 @@ class Points(NamedTuple):
     @classmethod
     def without_tracks(cls, xyz: np.ndarray, colours: np.ndarray) -> "Points":
         return cls(xyz, colours, np.full(len(xyz), UNKNOWN_ERROR), np.zeros((0, 2), np.int64))
+
+
+class Keypoints(NamedTuple):
+    """Where a picture shows points: xy (k, 2) float64, pixels; point (k,) int64, their numbers from 0."""
+
+    xy: np.ndarray
+    point: np.ndarray
 
 
 NO_POINTS = Points.without_tracks(np.zeros((0, 3)), np.zeros((0, 3), np.uint8))
@@ -125,15 +134,33 @@ def _of_text(records: TextRecords) -> Points:
     )
 
 
+def tracks_of(keypoints: Mapping[int, Keypoints]) -> np.ndarray:
+    """(t, 3) int64, sorted: point, id of the image, and which of its keypoints."""
+    steps = [
+        np.stack((found.point, np.full_like(found.point, image), np.arange(len(found.point))), axis=1)
+        for image, found in keypoints.items()
+    ]
+    tracks = np.concatenate([np.zeros((0, 3), np.int64), *steps])
+    return tracks[np.lexsort(tracks.T[::-1])]
+
+
 def write_points(file: Path, points: Points) -> None:
-    """Without tracks: those name keypoints, which are not kept."""
-    n = len(points.xyz)
+    """The tracks are written if they say which keypoints they are made of."""
+    n, tracks = len(points.xyz), points.tracks if points.tracks.shape[1] == 3 else np.zeros((0, 3), np.int64)
+    ends = np.searchsorted(tracks[:, 0], np.arange(n + 1))
+    steps = [tracks[start:end, 1:] for start, end in pairwise(ends.tolist())]
     if file.suffix == ".bin":
         records = np.zeros(n, POINT)
         records["id"], records["error"] = np.arange(1, n + 1), points.errors
-        records["xyz"], records["rgb"] = points.xyz, points.colours
-        file.write_bytes(struct.pack("<Q", n) + records.tobytes())
+        records["xyz"], records["rgb"], records["length"] = points.xyz, points.colours, np.diff(ends)
+        pairs = (
+            (record.tobytes(), step.astype("<u4").tobytes())
+            for record, step in zip(records, steps, strict=True)
+        )
+        contents = chain.from_iterable(pairs)
+        file.write_bytes(struct.pack("<Q", n) + b"".join(contents))
     else:
         values = (points.xyz, points.colours, points.errors)
-        rows = zip(range(1, n + 1), *(array.tolist() for array in values), strict=True)
-        write_records(file, (("QdddBBBd", (i, *xyz, *rgb, error)) for i, xyz, rgb, error in rows))
+        rows = zip(range(1, n + 1), *(array.tolist() for array in values), steps, strict=True)
+        flat = ((i, *xyz, *rgb, error, *step.ravel().tolist()) for i, xyz, rgb, error, step in rows)
+        write_records(file, (("QdddBBBd" + "I" * (len(row) - 8), row) for row in flat))

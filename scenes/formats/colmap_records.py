@@ -37,7 +37,7 @@ CAMERA_MODELS = {  # what their parameters are; a model's number in a binary fil
 NAMES = {"M": tuple(CAMERA_MODELS), "S": ("CAMERA", "IMU")}  # codes of fields, besides those of struct
 ALLOWED = {"B": range(2**8), "I": range(2**32), "Q": range(2**64), **NAMES}
 MAX_NAME = 4096  # bytes of a picture's name, as most file systems have it
-Row = tuple[str, tuple[Any, ...]]  # codes, N a name and that there are no keypoints; values
+Row = tuple[str, tuple[Any, ...]]  # codes, N a name, K keypoints (x, y, point's id); values
 
 
 def broken(where: str | Path, problem: str) -> SceneError:
@@ -175,11 +175,19 @@ def write_records(file: Path, rows: Iterator[Row]) -> None:
         fields = (packed(*field) for record in records for field in record)
         file.write_bytes(struct.pack("<Q", len(records)) + b"".join(fields))
     else:
-        lines = (" ".join(f"{v}\n" if code == "N" else str(v) for code, v in record) for record in records)
+        lines = (" ".join(_word(*field) for field in record) for record in records)
         file.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
+
+
+def _word(code: str, value: Any) -> str:
+    if code == "K":
+        return " ".join(str(number) for keypoint in value for number in keypoint)
+    return f"{value}\n" if code == "N" else str(value)
 
 
 def packed(code: str, value: Any) -> bytes:
     if code == "N":
-        return value.encode("utf-8", "surrogateescape") + bytes(9)
+        return value.encode("utf-8", "surrogateescape") + b"\0"
+    if code == "K":
+        return struct.pack("<Q", len(value)) + b"".join(struct.pack("<ddQ", *keypoint) for keypoint in value)
     return struct.pack(layout_of(code), NAMES[code].index(value) if code in NAMES else value)

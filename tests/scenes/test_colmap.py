@@ -2,6 +2,7 @@
 
 import math
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,12 +13,14 @@ from torch.testing import assert_close
 
 from scenes.cameras import Cameras
 from scenes.formats.capture import Frame, Lens
-from scenes.formats.colmap import camera_of, capture, lens_of, recognise, write
+from scenes.formats.colmap import _placed, capture, recognise, write
+from scenes.formats.colmap_lenses import camera_of, lens_of
 from scenes.formats.colmap_model import Camera, read_model, write_model
 from scenes.formats.colmap_records import CAMERA_MODELS
 from scenes.images import ImageSequence, write_png
 from scenes.lenses import COEFFICIENTS, distort
 from scenes.scene import Bounds, Scene, SceneWarning
+from scenes.sightings import sightings_in
 from scenes.transforms import rotation_between, similarity, transform_points, transform_poses
 
 NUMBERS = {model: number for number, model in enumerate(CAMERA_MODELS)}  # held to pycolmap's below
@@ -386,6 +389,39 @@ def test_written_scenes_come_back_in_the_input_frame(model, tmp_path):
     theirs = pycolmap.Reconstruction(tmp_path / "to/sparse/0")
     assert [camera.model.name for camera in theirs.cameras.values()] == [model]
     assert_same_as_colmap(tmp_path / "to", theirs)
+
+
+def test_what_pictures_show_is_written_for_colmap_and_comes_back(tmp_path):
+    """As keypoints and tracks that COLMAP takes: each where its camera sees the point, both ways linked."""
+    import pycolmap
+
+    lens = lens_of(Path("images.bin"), Camera(1, "OPENCV", 8, 6, (9.0, 8.0, 4.5, 2.5, 0.1, -0.02, 0.01, 0.0)))
+    scene = a_scene(lens, tmp_path / "from")
+    generator = torch.Generator().manual_seed(2)
+    points = transform_points(scene.model_from_input, torch.rand(90, 3, generator=generator) - 0.5)
+    shown = tuple((torch.rand(90, generator=generator) < 0.8).nonzero().flatten() for _ in range(4))
+    scene = replace(scene, points=points, shown=shown)
+    write(scene, tmp_path / "to")
+    told = [set(sightings_in(scene, index, None).point.tolist()) for index in range(4)]
+    often = {p for p in range(90) if sum(p in each for each in told) >= 3}
+    read = capture(tmp_path / "to")
+    assert [set(frame.shows.tolist()) for frame in read.frames] == [each & often for each in told]
+    assert len(often) > 30
+    theirs = pycolmap.Reconstruction(tmp_path / "to/sparse/0")
+    links = 0
+    for image in theirs.images.values():
+        for place, keypoint in enumerate(image.points2D):
+            point = theirs.points3D[keypoint.point3D_id]
+            assert (image.image_id, place) in {(e.image_id, e.point2D_idx) for e in point.track.elements}
+            seen = image.camera.img_from_cam(image.cam_from_world() * point.xyz)
+            np.testing.assert_allclose(keypoint.xy, seen, atol=1e-4)
+            links += 1
+    assert links == sum(map(len, told)) == sum(p.track.length() for p in theirs.points3D.values())
+    placed = _placed(scene, [f"{i}.png" for i in range(4)])
+    write_model(tmp_path / "words", placed, ".txt")
+    words = pycolmap.Reconstruction(tmp_path / "words")
+    assert sum(p.track.length() for p in words.points3D.values()) == links
+    assert len(read_model(tmp_path / "words").points.tracks) == links
 
 
 def test_a_published_capture_is_read_as_colmap_reads_it(test_data):
