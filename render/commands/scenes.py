@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,7 @@ def info(arguments: list[str]) -> int:
         "recognised": detected.reason,
         "views": {split: len(scene) for split, scene in splits.items()},
         "fov": float(first.cameras.fov.mean()),
+        "holds": holdings(splits.values()),
         **first.header(),
     }
     if options.json:
@@ -135,9 +137,23 @@ def info(arguments: list[str]) -> int:
     print(f"  views       {', '.join(f'{count} {split}' for split, count in facts['views'].items())}")
     print(f"  pictures    {facts['width']}x{facts['height']}, {'with' if first.has_alpha else 'no'} alpha")
     print(f"  cameras     {facts['fov']:.1f} degrees vertical field of view")
+    held = ", ".join(f"{count} {name}" for name, count in facts["holds"].items() if count)
+    print(f"  holds also  {held or 'nothing'}")
     print(f"  bounds      {bounds.minimum} to {bounds.maximum}, seen from {bounds.near:g} to {bounds.far:g}")
     print(f"  orbit       radius {orbit.radius:.2f}, elevation {orbit.elevation:.0f} degrees")
     return 0
+
+
+def holdings(splits: Iterable[Any]) -> dict[str, int]:
+    """How much there is besides pictures and cameras. Points are those of the whole scene."""
+    scenes = list(splits)
+    return {
+        "masks": sum(mask is not None for scene in scenes for mask in scene.masks),
+        "depth pictures": sum(len(scene.depths) for scene in scenes if scene.depths is not None),
+        "times": sum(len(scene.times) for scene in scenes if scene.times is not None),
+        "points": len(scenes[0].points),
+        "sightings of points": sum(len(shown) for scene in scenes for shown in scene.shown),
+    }
 
 
 def generate(arguments: list[str]) -> int:

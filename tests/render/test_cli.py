@@ -15,6 +15,7 @@ from fields.kernels.library import kernels_available
 from render import checkpoint
 from render.checkpoint import CheckpointError
 from render.cli import main
+from render.commands.scenes import holdings
 
 ROOT = Path(__file__).parents[2]
 # The command, with a method that learns in milliseconds.
@@ -292,8 +293,22 @@ def test_doctor_and_scenes_answer_in_json(tmp_path, toy_folder, call):
     code, out, _ = call("scenes", "info", toy_folder, "--json", cwd=tmp_path)
     facts = json.loads(out)
     assert code == 0 and facts["format"] == "nerf-synthetic" and facts["views"] == {"train": 6, "test": 3}
+    assert set(facts["holds"].values()) == {0}
     code, out, _ = call("scenes", "list", toy_folder.parent, "--json", cwd=tmp_path)
     assert code == 0 and json.loads(out)["found"] == {str(toy_folder): "nerf-synthetic"}
+
+
+def test_what_a_scene_holds_besides_pictures_is_counted(test_data):
+    from scenes import formats
+
+    splits = [formats.read(test_data / "beer", split) for split in ("train", "test")]
+    held = holdings(splits)
+    assert held["points"] == len(splits[0].points) > held["masks"] == held["depth pictures"] == 0
+    assert (
+        held["sightings of points"] == sum(len(shown) for scene in splits for shown in scene.shown) > 20_000
+    )
+    depths = holdings([formats.read(test_data / "rgbd", "train")])["depth pictures"]
+    assert depths == 87
 
 
 def test_a_scene_can_be_made_and_is_never_overwritten(tmp_path, call):
