@@ -193,25 +193,16 @@ def downscaled(
         raise ValueError(
             f"{width} x {height} is not within {image.shape[1]} x {image.shape[0]}; only shrinks"
         )
+    rows, columns = _area_weights(image.shape[0], height), _area_weights(image.shape[1], width)
     values = image.to(torch.float32)
     if image.shape[-1] == 4:
         values = torch.cat((values[..., :3] * values[..., 3:] / 255, values[..., 3:]), dim=-1)
-    mean = _area_mean(values, width, height)
+    mean = torch.einsum("yh,hwc,xw->yxc", rows, values, columns)
     if image.shape[-1] == 4:
         alpha = mean[..., 3:]
         colour = torch.where(alpha > 0, mean[..., :3] * 255 / alpha.clamp(min=1e-6), 0.0)
         mean = torch.cat((colour, alpha), dim=-1)
     return quantised(mean / 255)
-
-
-def _area_mean(values: Float[Tensor, "h w c"], width: int, height: int) -> Float[Tensor, "height width c"]:
-    """Means over areas of old pixels, whole ones or parts of them."""
-    y, x = values.shape[0] / height, values.shape[1] / width
-    if y == int(y) and x == int(x):  # the same, many times as fast
-        planes = torch.nn.functional.avg_pool2d(values.movedim(-1, 0)[None], (int(y), int(x)))
-        return planes[0].movedim(0, -1)
-    rows, columns = _area_weights(values.shape[0], height), _area_weights(values.shape[1], width)
-    return torch.einsum("yh,hwc,xw->yxc", rows, values, columns)
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,7 +40,7 @@ def test_the_library_calls_keep_their_arguments():
     [
         (Cameras, ["camera_to_world", "fx", "fy", "cx", "cy", "width", "height", "distortion", "projection"]),
         (Rays, ["origins", "directions"]),
-        (Bounds, ["minimum", "maximum", "near", "far", "unbounded"]),
+        (Bounds, ["minimum", "maximum", "near", "far", "unbounded", "frustum"]),
         (Rendered, ["rgb", "opacity", "distance", "z_depth", "normal"]),
         (FieldOutput, ["density", "rgb"]),
     ],
