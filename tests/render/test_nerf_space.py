@@ -73,15 +73,20 @@ def test_ndc_samples_are_even_and_of_one_length_along_every_ray(bounds):
     assert_close(lengths[:, -1].double(), (seen[:, -1] - seen[:, 0]).norm(dim=-1), atol=1e-4, rtol=0)
 
 
-def test_what_the_cameras_see_lies_about_the_middle_of_ndc(bounds):
-    """Within the cube in depth; across it but for what a camera at the side sees close by."""
-    space = Space(bounds["NDC"])
-    for index in range(9):
-        rays = rays_of(index)
-        samples = coarse_samples(*space.ends(torch.ones(len(rays))), 32, "intervals")
-        seen = space.points(points_at(rays, space.distances(samples.edges, rays)))
-        assert float(seen[..., 2].abs().max()) <= 1 + 1e-5
-        assert float(seen[:, 0, :2].abs().max()) < 5 and float(seen[:, -1, :2].abs().max()) < 1.2
+def test_ndc_is_the_picture_of_the_shared_view_from_near_to_infinity(bounds, generator):
+    """x and y are those of a camera that stands in the frustum, and what it sees fills the cube."""
+    space, frustum = Space(bounds["NDC"]), bounds["NDC"].frustum
+    pose = torch.eye(4)
+    pose[:3] = torch.tensor([frustum.right, frustum.down, frustum.forward, frustum.centre]).T
+    focal_x, focal_y = (torch.tensor(1 / slope) for slope in frustum.slope)
+    camera = Cameras(pose, focal_x, focal_y, torch.zeros(()), torch.zeros(()), 2, 2)
+    depth = frustum.near * 10 ** (4 * torch.rand(500, generator=generator))
+    pixels = 3 * torch.rand(500, 2, generator=generator) - 1.5
+    seen = space.points(camera.unproject(pixels, depth))
+    assert_close(seen[:, :2], pixels, atol=1e-3, rtol=1e-3)
+    assert_close(seen[:, 2], 1 - 2 * frustum.near / depth, atol=1e-3, rtol=0)
+    inside = (pixels.abs() <= 1).all(dim=-1)
+    assert bool((seen[inside].abs() <= 1 + 1e-3).all()) and 100 < int(inside.sum()) < 400
 
 
 def test_all_space_is_in_the_contracted_cube_and_the_box_stays(bounds):

@@ -23,8 +23,8 @@ public:
                const NgpNetworks<Mode> &networks, const Occupancy &grid)
       : field_(field), pixels_(pixels), step_(step), random_(random), networks_(networks), grid_(grid),
         spacing_{step.march_step, step.march_growth, step.march_near},
-        terms_(spacing_, step.distortion / step.rays, step.depth / step.rays, step.opacity / step.rays), told_(step.rays_told),
-        rays_move_(told_ && told_->origin) {}
+        terms_(spacing_, step.distortion / step.rays, step.depth / step.rays, step.opacity / step.rays),
+        told_(step.rays_told), rays_move_(told_ && told_->origin) {}
 
   void run(int64_t first_ray, int rays, BlockTracer<Mode> &tracer, Group<Mode> &group, Sums &sums) {
     tracer.watch.start();
