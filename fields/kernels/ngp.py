@@ -25,9 +25,9 @@ from fields.kernels.ngp_structs import (
     PixelsStruct,
     StepRaysStruct,
     StepStruct,
+    pixels_struct,
 )
 from fields.ngp import NGPField
-from scenes.lenses import COEFFICIENTS, PROJECTIONS
 from scenes.pixels import PixelSource
 
 FEATURES = (2, 4, 8)  # a level of the kernels' grid
@@ -320,7 +320,7 @@ class FusedNGP:
 
     def _pixels_struct(self, pixels: PixelSource) -> PixelsStruct:
         if self.pixels is None or self.pixels[0]() is not pixels:
-            self.pixels = weakref.ref(pixels), _pixels_struct(pixels)
+            self.pixels = weakref.ref(pixels), pixels_struct(pixels)
         return self.pixels[1]
 
     def _struct(self) -> FieldStruct:
@@ -360,43 +360,3 @@ def use_huge_pages(*arrays: Tensor) -> None:
     """Ask the system for huge pages under arrays that are read at random: fewer address look-ups miss."""
     for array in arrays:
         library().call("nr_use_huge_pages", array, array.numel() * array.element_size())
-
-
-def _pixels_struct(pixels: PixelSource) -> PixelsStruct:
-    n = len(pixels)
-    check_array("pixels.data", pixels.data, (None,), torch.uint8)
-    check_array("pixels.offset", pixels.offset, (n,), torch.int64)
-    check_array("pixels.width", pixels.width, (n,), torch.int32)
-    check_array("pixels.height", pixels.height, (n,), torch.int32)
-    check_array("pixels.camera_to_world", pixels.camera_to_world, (n, 3, 4))
-    check_array("pixels.intrinsics", pixels.intrinsics, (n, 4))
-    check_array("pixels.blocks", pixels.blocks, (None, 3), torch.int32)
-    if pixels.seen is not None:
-        check_array("pixels.seen", pixels.seen, (len(pixels.blocks),), torch.int64)
-    if pixels.distortion is not None:
-        check_array("pixels.distortion", pixels.distortion, (n, COEFFICIENTS))
-    if pixels.distances is not None:
-        check_array("pixels.distances", pixels.distances, (len(pixels.data) // pixels.channels,))
-    sightings = 0 if pixels.sighted is None else len(pixels.sighted)
-    if sightings:
-        check_array("pixels.sighted", pixels.sighted, (sightings, 3), torch.int32)
-        check_array("pixels.sighted_distance", pixels.sighted_distance, (sightings,))
-    return PixelsStruct(
-        data=pixels.data.data_ptr(),
-        offset=pixels.offset.data_ptr(),
-        width=pixels.width.data_ptr(),
-        height=pixels.height.data_ptr(),
-        camera_to_world=pixels.camera_to_world.data_ptr(),
-        intrinsics=pixels.intrinsics.data_ptr(),
-        blocks=pixels.blocks.data_ptr(),
-        foreground_blocks=pixels.n_foreground,
-        background_blocks=len(pixels.blocks) - pixels.n_foreground,
-        seen=None if pixels.seen is None else pixels.seen.data_ptr(),
-        distortion=None if pixels.distortion is None else pixels.distortion.data_ptr(),
-        distance=None if pixels.distances is None else pixels.distances.data_ptr(),
-        sighted=pixels.sighted.data_ptr() if sightings else None,
-        sighted_distance=pixels.sighted_distance.data_ptr() if sightings else None,
-        sightings=sightings,
-        projection=PROJECTIONS.index(pixels.projection),
-        channels=pixels.channels,
-    )
