@@ -8,12 +8,13 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from fields.kernels.library import KernelsUnavailable, supported_instruction_sets
 from fields.nerf import Activation, NeRFField, load_published
 from render.losses import mse
-from render.methods.base import Colour, RayModel, Rendered, check_outputs, check_state
+from render.methods.adam_model import AdamModel
+from render.methods.base import Colour, Rendered, check_outputs
 from render.methods.nerf_space import Space
 from render.samplers.hierarchical import RaySamples, Rule, coarse_samples, fine_samples
 from render.samplers.proposal import points_at
@@ -110,7 +111,7 @@ class NeRF:
         )
 
 
-class NeRFModel(RayModel, nn.Module):
+class NeRFModel(AdamModel):
     """A coarse network and, with fine samples, a fine one; Adam's moments stand in `optimizer`."""
 
     rays_per_chunk = 1024
@@ -124,11 +125,7 @@ class NeRFModel(RayModel, nn.Module):
         self.precision = resolve_precision(config.precision, device)
         self.coarse, self.fine = coarse, fine
         self.to(device)
-        self.optimizer = torch.optim.Adam(self.parameters(), lr=config.learning_rate, fused=True)
-        for p in self.parameters():  # from the start, so that every state has the same names
-            moments = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
-            self.optimizer.state[p] = {"step": torch.zeros((), device=device), **moments}
-        self.steps = torch.zeros((), dtype=torch.int64)
+        self.begin(lr=config.learning_rate)
 
     def step(self, pixels: PixelSource, schedule: float, generator: torch.Generator) -> dict[str, float]:
         """One update (section 5.3): both networks see the same random rays, compared with the truth."""
@@ -180,12 +177,6 @@ class NeRFModel(RayModel, nn.Module):
             forward[kept].to(self.device),
         )
 
-    def training_background(self, count: int, generator: torch.Generator) -> Float[Tensor, "#count 3"]:
-        """What stands behind the rays of a step."""
-        if self.config.background == "random" and self.has_alpha:
-            return torch.rand(count, 3, generator=generator).to(self.device)
-        return self.background_colour(None)[None]
-
     def near_and_far(
         self, rays: Rays, forward: Float[Tensor, "*#n 3"]
     ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
@@ -229,22 +220,6 @@ class NeRFModel(RayModel, nn.Module):
         self, camera: Cameras, rays: Rays, outputs: Sequence[str], background: Colour | None
     ) -> Rendered:
         return self.render_rays(rays, outputs, background, camera.camera_to_world[:3, 2])
-
-    def state(self) -> dict[str, Tensor]:
-        """Parameters under their published names, after `coarse.` and `fine.`; moments and step count."""
-        moments = {
-            f"optimizer.{name}.{moment}": value
-            for name, p in self.named_parameters()
-            for moment, value in self.optimizer.state[p].items()
-        }
-        return {**self.state_dict(), **moments, "optimizer.steps": self.steps}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Take over what `state` gave. Raises ValueError for names or shapes that do not fit."""
-        own = self.state()
-        check_state(own, state)
-        for name, value in own.items():
-            value.copy_(state[name])
 
     def description(self) -> dict[str, Any]:
         """What a run's record says of this model."""

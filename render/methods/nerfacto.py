@@ -19,7 +19,8 @@ from fields.kernels.march import clip_to_cube
 from fields.ngp import NGPField, NGPSpec
 from fields.proposal import ProposalField
 from render.losses import distortion, interlevel, mse
-from render.methods.base import Colour, RayModel, Rendered, check_outputs, check_state
+from render.methods.adam_model import AdamModel
+from render.methods.base import Colour, Rendered, check_outputs
 from render.methods.ngp import psnr_of
 from render.samplers.proposal import (
     UNIFORM,
@@ -150,7 +151,7 @@ class Nerfacto:
         return step % max(1, round(interval)) == 0
 
 
-class NerfactoModel(RayModel, nn.Module):
+class NerfactoModel(AdamModel):
     """The field and its proposals; Adam's moments stand in `optimizer`."""
 
     rays_per_chunk = 4096
@@ -169,13 +170,7 @@ class NerfactoModel(RayModel, nn.Module):
             ProposalField(grid, minimum, side, **look, **place) for grid in config.proposal_grids
         )
         self.to(device)
-        self.optimizer = torch.optim.Adam(
-            self.parameters(), lr=config.learning_rate, betas=(0.9, config.beta2), eps=1e-15, fused=True
-        )
-        for p in self.parameters():  # from the start, so that every state has the same names
-            moments = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
-            self.optimizer.state[p] = {"step": torch.zeros((), device=device), **moments}
-        self.steps = torch.zeros((), dtype=torch.int64)
+        self.begin(lr=config.learning_rate, betas=(0.9, config.beta2), eps=1e-15)
 
     def step(self, pixels: PixelSource, schedule: float, generator: torch.Generator) -> dict[str, float]:
         """One update: the field learns from the picture, the proposals from the field."""
@@ -228,12 +223,6 @@ class NerfactoModel(RayModel, nn.Module):
         low, high = (rays.origins.new_tensor(c) for c in (self.bounds.minimum, self.bounds.maximum))
         return clip_to_cube((rays.origins - low) / (high - low), rays.directions / (high - low))
 
-    def training_background(self, count: int, generator: torch.Generator) -> Float[Tensor, "#count 3"]:
-        """What stands behind the rays of a step."""
-        if self.config.background == "random" and self.has_alpha:
-            return torch.rand(count, 3, generator=generator).to(self.device)
-        return self.background_colour(None)[None]
-
     @torch.no_grad()
     def render_rays(self, rays: Rays, outputs: Sequence[str], background: Colour | None = None) -> Rendered:
         """See `RayModel`. The samples of a ray depend on nothing but the ray."""
@@ -242,22 +231,6 @@ class NerfactoModel(RayModel, nn.Module):
         rgb = over_background(seen.values, seen.opacity, self.background_colour(background))
         found = {"rgb": rgb, "opacity": seen.opacity, "distance": seen.distance}
         return Rendered(**{name: found[name] for name in outputs})
-
-    def state(self) -> dict[str, Tensor]:
-        """Parameters, moments and step count."""
-        moments = {
-            f"optimizer.{name}.{moment}": value
-            for name, p in self.named_parameters()
-            for moment, value in self.optimizer.state[p].items()
-        }
-        return {**self.state_dict(), **moments, "optimizer.steps": self.steps}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Take over what `state` gave. Raises ValueError for names or shapes that do not fit."""
-        own = self.state()
-        check_state(own, state)
-        for name, value in own.items():
-            value.copy_(state[name])
 
     def description(self) -> dict[str, Any]:
         """What a run's record says of this model."""
