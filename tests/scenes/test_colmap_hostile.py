@@ -30,12 +30,12 @@ from tests.scenes.test_colmap import (
     SHOTS,
     Shot,
     a_picture,
-    a_scene,
     binary,
     laid_out,
     scene_folder,
     text,
 )
+from tests.scenes.test_colmap_itself import a_scene
 
 MEMORY = 2**22  # bytes that reading a model of a few kilobytes may take
 POSE = (*SHOTS[0].quaternion, *SHOTS[0].translation)
