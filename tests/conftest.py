@@ -1,6 +1,8 @@
 """Fixtures for all tests, and the rule about skips: only causes named here are allowed."""
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 # As the command does, and for the same reason: torch's idle workers must not spin on cores others need.
@@ -48,6 +50,13 @@ def test_data() -> Path:
     if not folder:
         pytest.skip("RENDER_TEST_DATA is not set")
     return Path(folder)
+
+
+@pytest.fixture
+def disk() -> Iterator[Path]:
+    """An empty folder on a disk; pytest's own can lie in memory."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        yield Path(folder)
 
 
 def _cause(report: pytest.TestReport) -> str:
