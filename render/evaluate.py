@@ -17,6 +17,8 @@ from torch import Tensor
 
 from render.appearance import fitted
 from render.metrics import psnr, ssim
+from render.posing import posed_on_left_half
+from scenes.cameras import Cameras
 from scenes.images import downscaled, on_background, quantised, read_mask, shrunk_mask, write_png
 from scenes.scene import Scene
 
@@ -31,7 +33,9 @@ class Protocol:
 
     background: tuple[float, float, float] | None = None  # None: the scene's own
     quantised: bool = False
-    fitted: bool = False  # exposure and white balance, on the left half; the right half is measured
+    # Set by the left half of a picture; the right half is measured.
+    fitted: bool = False  # exposure and white balance
+    posed: bool = False  # where the camera stands
 
 
 PROTOCOLS = {
@@ -43,6 +47,8 @@ PROTOCOLS = {
     "ngp-black": Protocol(background=(0.0, 0.0, 0.0)),
     # NeRF-W (arXiv:2008.02268, section 5): what a camera's settings do to a picture is not what is measured.
     "half-fitted": Protocol(fitted=True),
+    # Of refined cameras, to whose places those of held-out views were not taken along (render/posing.py).
+    "half-posed": Protocol(posed=True),
 }
 
 
@@ -78,17 +84,24 @@ def evaluate(
     background = scene.background if rule.background is None else rule.background
     names = _file_names(scene)
     sheet = _sheet_rows(len(names))
-    views, rows = [], []
+    views, rows, half = [], [], rule.fitted or rule.posed
+
+    def drawn(camera: Cameras) -> Float[Tensor, "h w 3"]:
+        return model.render(camera, background=background).rgb
+
     for index, name in enumerate(names):
         truth, seen = on_background(scene.images[index], background), seen_pixels(scene, index)
+        camera = scene.cameras[index]
+        if rule.posed:
+            camera = posed_on_left_half(drawn, camera, truth, seen, scene.bounds)
         began = time.perf_counter()
-        picture = model.render(scene.cameras[index], background=background).rgb.cpu().clamp(0, 1)
+        picture = drawn(camera).cpu().clamp(0, 1)
         seconds = time.perf_counter() - began
         if rule.fitted:
             picture = fitted_on_left_half(picture, truth, seen)
         if rule.quantised:
             truth, picture = (quantised(image).float() / 255 for image in (truth, picture))
-        view = View(name, *compared(picture, truth, seen, right_half=rule.fitted), seconds)
+        view = View(name, *compared(picture, truth, seen, right_half=half), seconds)
         views.append(view)
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
@@ -175,6 +188,7 @@ def _stated(
         "fitted": "gain and bias of each channel on the left half; the right half is measured"
         if rule.fitted
         else None,
+        "posed": "the camera by the left half; the right half is measured" if rule.posed else None,
         "masked": "hidden pixels are left out of psnr, and taken from the truth for ssim"
         if scene.masks
         else None,

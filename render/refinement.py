@@ -53,8 +53,7 @@ class RefinedCameras:
         motion = (self.whitening @ adam_step(self.moments, along, step)[..., None])[..., 0]
         motion = -pose_rate * self.not_together(motion)
         poses = self.pixels.camera_to_world
-        poses[:, :, :3] = orthonormal(torch.linalg.matrix_exp(skew(motion[:, :3])) @ poses[:, :, :3])
-        poses[:, :, 3] += motion[:, 3:] * self.unit
+        poses.copy_(moved(poses, motion, self.unit))
         self.log_focal -= focal_rate * adam_step(self.focal_moments, of_focal, step)
         self.follow_focal()
 
@@ -116,6 +115,15 @@ class RefinedCameras:
         for name, value in self.state().items():
             value.copy_(state[name])
         self.follow_focal()
+
+
+def moved(
+    camera_to_world: Float[Tensor, "n 3 4"], motion: Float[Tensor, "n 6"], unit: float
+) -> Float[Tensor, "n 3 4"]:
+    """Cameras after small motions: a turn where they stand (rotation vector), and a way in units."""
+    rotation = orthonormal(torch.linalg.matrix_exp(skew(motion[:, :3])) @ camera_to_world[:, :, :3])
+    way = camera_to_world[:, :, 3] + motion[:, 3:] * unit
+    return torch.cat((rotation, way[:, :, None]), dim=-1)
 
 
 def whitening(
