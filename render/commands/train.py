@@ -186,6 +186,9 @@ def finish(run: Any, model: Any, options: Namespace, console: Console) -> dict[s
         )
         console.say(f"test: {summary(result['test'])}")
         console.say(f"      pictures, contact_sheet.png and metrics.json in {shown(run.evaluation / 'test')}")
+        if run.config.settings.get("refine_poses"):
+            console.say("      from where these cameras were given, unrefined; each set by its picture:")
+            console.say(f"      `render eval {shown(run.path)} --protocol half-posed`")
     except formats.NoSplit as error:
         console.say(f"nothing was measured: {error}")
     where = shown(run.path)

@@ -115,3 +115,15 @@ def test_the_switches_are_settings_of_the_method():
     options = parser().parse_args(["scene", "--refine-poses", "--set", "levels=7", "--appearance"])
     assert parse_pairs(options.set, NGP)[0] == {"refine_poses": True, "levels": 7, "appearance": True}
     assert len(SWITCHES) == 2 and parser().parse_args(["scene"]).set == []
+
+
+def test_refined_cameras_are_said_to_be_measured_from_where_they_were_given(capture, tmp_path, capsys):
+    """And the command that is offered for it measures them otherwise."""
+    out = tmp_path / "run"
+    assert train(capture, "--steps", 40, "--refine-poses", "--out", out) == 0
+    said = capsys.readouterr().out
+    assert "cameras (medians): turned by" in said and f"`render eval {out} --protocol half-posed`" in said
+    assert measured([str(out), "--protocol", "half-posed", "--json"]) == 0
+    assert "left half" in json.loads(capsys.readouterr().out)["protocol"]["posed"]
+    assert train(capture, "--steps", 20, "--out", tmp_path / "other") == 0
+    assert "half-posed" not in capsys.readouterr().out
