@@ -78,7 +78,7 @@ class NGP:
     focal_rate: float = 1e-4  # relative
     # Shares of the training: when these three rates begin to rise, and begin to fall. A scene that is half
     # formed pulls cameras astray.
-    picture_warm_up: tuple[float, float] = (0.05, 0.15)
+    picture_warm_up: tuple[float, float] = (0.05, 0.1)
     final_picture_rate: float = 0.003  # share of them that is left at the end
     coarse_share: float = 0.3  # of a training that refines poses, until the finest level learns
     occupancy_resolution: int = 128

@@ -108,18 +108,19 @@ template <class Mode> struct Encoder {
 private:
   template <int F>
   void fill_rows(const nr_ngp &field, int padded, const float *x, const float *y, const float *z, int columns) {
-    Corners corners[2];
+    Corners corners[kAhead + 1];
     for (int l = 0; l < field.grid.levels; l++) {
       const GridLevel level = grid_level(field.grid, l);
       const auto *table = Mode::read(field) + level.offset * F;
-      for (int s = 0; s < columns + kGroup; s += kGroup) {
+      for (int s = 0; s < columns + kAhead * kGroup; s += kGroup) {
         if (s < columns) {
-          find_corners(level, x + s, y + s, z + s, corners[s / kGroup & 1]);
-          if (!level.dense) prefetch<F>(corners[s / kGroup & 1], table);
+          Corners &coming = corners[s / kGroup % (kAhead + 1)];
+          find_corners(level, x + s, y + s, z + s, coming);
+          if (!level.dense) prefetch<F>(coming, table);
         }
-        const int before = s - kGroup;
-        if (before >= 0)
-          interpolate<F>(corners[before / kGroup & 1], table, rows.data() + before * padded + l * F, padded);
+        const int now = s - kAhead * kGroup;
+        if (now >= 0)
+          interpolate<F>(corners[now / kGroup % (kAhead + 1)], table, rows.data() + now * padded + l * F, padded);
       }
     }
   }

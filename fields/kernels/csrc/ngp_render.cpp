@@ -96,7 +96,7 @@ int nr_ngp_render(const nr_ngp *field, const float *origins, const float *direct
                   float march_growth, float march_near, float lowest_transmittance, float lowest_weight, float *rgb,
                   float *opacity, float *distance, int64_t *evaluated, int64_t *selected, void *workspace,
                   int threads) try {
-  const nr::TraceLimits limits{{march_step, march_growth, march_near}, lowest_transmittance, lowest_weight};
+  const nr::TraceLimits limits{{march_step, march_growth, march_near}, lowest_transmittance, lowest_weight, false};
   if (!nr::valid(*field) || !nr::valid(limits.spacing)) return NR_BAD_ARGUMENT;
   return nr::dispatch(*field, [&](auto mode) {
     return nr::render<decltype(mode)>(*field, origins, directions, rays, limits, {rgb, opacity, distance}, evaluated,

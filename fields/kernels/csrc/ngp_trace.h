@@ -35,6 +35,7 @@ template <class Mode> struct BlockChunk {
   alignas(64) float t[kChunk], place[kChunk]; /* place: see ngp_weights.h */
   alignas(64) float rgb[kColorRows * kChunk];
   Buffer<word> input, hidden; /* of the colour network */
+  Buffer<word> density_hidden; /* where gradients are wanted */
 };
 
 /* Chunks handed out in order and reused by the next step. */
@@ -57,6 +58,7 @@ private:
 struct TraceLimits {
   Spacing spacing;
   float lowest_transmittance, lowest_weight;
+  bool gradients; /* will be asked for */
 };
 
 template <class Mode> class BlockTracer {
@@ -94,6 +96,8 @@ public:
   void trace(const nr_ngp &field, const NgpNetworks<Mode> &networks, const Occupancy &grid, int rays,
              const TraceLimits &limits, Shelf<KeptChunk<Mode>> &kept) {
     chunks.clear();
+    encoding_rows_ = limits.gradients ? networks.encoding_words() / kChunk : 0;
+    density_hidden_rows_ = limits.gradients ? networks.density.hidden_words() / kChunk : 0;
     int live[kBlockRays], lives = 0;
     for (int r = 0; r < rays; r++) live[lives++] = r;
     while (lives > 0) {
@@ -106,7 +110,7 @@ public:
         if (inside_[live[i]] && transmittance[live[i]] >= limits.lowest_transmittance) live[still++] = live[i];
       lives = still;
     }
-    for (size_t c = 0; c < chunks.size(); c++) finish_chunk(networks, kept[kept.size() - chunks.size() + c], chunks[c]);
+    for (size_t c = 0; c < chunks.size(); c++) finish_chunk(kept[kept.size() - chunks.size() + c], chunks[c]);
   }
 
   /* Colours of the selected samples, sigmoid applied. */
@@ -141,6 +145,7 @@ private:
   alignas(64) float sample_length_[kBlockRays * kRoundSamples + kChunk]; /* set where space has no end */
   int32_t sample_ray_[kBlockRays * kRoundSamples + kLanes]; /* lanes are loaded whole */
   Buffer<word> output_words_;
+  int encoding_rows_ = 0, density_hidden_rows_ = 0; /* to keep of each sample */
 
   /* At most `most` further samples of each live ray, ray after ray. */
   int march_round(const Occupancy &grid, const int *live, int lives, int most, const Spacing &spacing) {
@@ -189,7 +194,7 @@ private:
       for (int s = 0; s < count; s += kLanes) {
         const int lanes = count - s < kLanes ? count - s : kLanes;
         const unsigned heavy = weigh(begin, s, lanes, opaque, passed, limits, weight, after);
-        keep(networks, nested, begin, s, heavy, weight, after, kept);
+        keep(nested, begin, s, heavy, weight, after, kept);
       }
       watch.lap(kSelect);
     }
@@ -212,25 +217,26 @@ private:
   }
 
   /* Appends the columns s + i, for the bits i of `lanes`, to the current chunk, and to new ones as they fill. */
-  void keep(const NgpNetworks<Mode> &networks, bool nested, int begin, int s, unsigned lanes, const float *weight,
+  void keep(bool nested, int begin, int s, unsigned lanes, const float *weight,
             const float *after, Shelf<KeptChunk<Mode>> &kept) {
     while (lanes) {
       if (chunks.size() == 0 || kept.back().count == kChunk) {
         kept.take().count = 0;
-        kept.back().encoding.reserve(networks.encoding_words());
+        kept.back().encoding.reserve(encoding_rows_ * kChunk);
         chunks.take().input.reserve((kDensityOutputs + kHarmonics) / P::per_word * kChunk);
+        chunks.back().density_hidden.reserve(density_hidden_rows_ * kChunk);
       }
       KeptChunk<Mode> &k = kept.back();
       unsigned now = lanes;
       while (__builtin_popcount(now) > kChunk - k.count) now &= ~(1u << (31 - __builtin_clz(now)));
       if (nested) store_selected(chunks.back().length + k.count, sample_length_ + begin + s, now);
-      keep_in(k, chunks.back(), networks.encoding / P::per_word, begin, s, now, weight, after);
+      keep_in(k, chunks.back(), begin, s, now, weight, after);
       lanes &= ~now;
     }
   }
 
-  void keep_in(KeptChunk<Mode> &k, BlockChunk<Mode> &c, int encoding_rows, int begin, int s, unsigned lanes,
-               const float *weight, const float *after) {
+  void keep_in(KeptChunk<Mode> &k, BlockChunk<Mode> &c, int begin, int s, unsigned lanes, const float *weight,
+               const float *after) {
     const int i = k.count, count = __builtin_popcount(lanes);
     store_selected(k.x + i, sample_[0] + begin + s, lanes);
     store_selected(k.y + i, sample_[1] + begin + s, lanes);
@@ -240,8 +246,10 @@ private:
     store_selected(c.weight + i, weight + s, lanes);
     store_selected(c.after + i, after + s, lanes);
     store_selected(c.raw + i, outputs.data() + s, lanes);
-    for (int row = 0; row < encoding_rows; row++)
+    for (int row = 0; row < encoding_rows_; row++)
       store_selected(k.encoding.data() + row * kChunk + i, panel.data() + row * kChunk + s, lanes);
+    for (int row = 0; row < density_hidden_rows_; row++)
+      store_selected(c.density_hidden.data() + row * kChunk + i, hidden.data() + row * kChunk + s, lanes);
     constexpr int rows = kDensityOutputs / P::per_word;
     word *to = c.input.data() + i;
     for (int row = 0; row < rows; row++)
@@ -253,13 +261,14 @@ private:
   }
 
   /* Empty columns up to the next multiple of 32 become zeros: they pass through products unharmed. */
-  void finish_chunk(const NgpNetworks<Mode> &networks, KeptChunk<Mode> &k, BlockChunk<Mode> &c) {
+  void finish_chunk(KeptChunk<Mode> &k, BlockChunk<Mode> &c) {
     for (int i = k.count; i < round_up(k.count, 32); i++) {
       k.x[i] = k.y[i] = k.z[i] = 0.5f;
       c.ray[i] = 0;
       c.weight[i] = c.after[i] = c.raw[i] = c.length[i] = c.t[i] = 0;
-      for (int row = 0; row < networks.encoding / P::per_word; row++) k.encoding[row * kChunk + i] = 0;
+      for (int row = 0; row < encoding_rows_; row++) k.encoding[row * kChunk + i] = 0;
       for (int row = 0; row < (kDensityOutputs + kHarmonics) / P::per_word; row++) c.input[row * kChunk + i] = 0;
+      for (int row = 0; row < density_hidden_rows_; row++) c.density_hidden[row * kChunk + i] = 0;
     }
   }
 };

@@ -9,6 +9,8 @@
 namespace nr {
 namespace {
 
+constexpr int kFewestRays = 48; /* of a block: fewer would leave panels half empty */
+
 struct Sums {
   double loss = 0, squared = 0, terms = 0;
 };
@@ -30,7 +32,7 @@ public:
     tracer.watch.start();
     draw(first_ray, rays, tracer);
     tracer.watch.lap(kRays);
-    tracer.trace(field_, networks_, grid_, rays, {spacing_, step_.lowest_transmittance, step_.lowest_weight},
+    tracer.trace(field_, networks_, grid_, rays, {spacing_, step_.lowest_transmittance, step_.lowest_weight, true},
                  group.kept);
     composite(rays, tracer, group);
     differentiate(first_ray, rays, tracer, sums);
@@ -156,10 +158,9 @@ private:
       for (int s = 0; s < columns; s += kLanes)
         storef(grad_inputs + s, loadf(grad_inputs + s) + loadf(grad_raw + s));
       to_panel_rows<P>(grad_inputs, kDensityOutputs, columns, panel);
-      networks_.density.forward_hidden(k.encoding.data(), tracer.hidden.data(), columns);
-      networks_.density.backward(k.encoding.data(), tracer.hidden.data(), panel, group.density_gradient.data(),
-                                 columns, networks_.encoding, to_panel<P>(k.encoding.data(), kChunk, Keep{}),
-                                 tracer.scratch);
+      networks_.density.backward(k.encoding.data(), chunk.density_hidden.data(), panel,
+                                 group.density_gradient.data(), columns, networks_.encoding,
+                                 to_panel<P>(k.encoding.data(), kChunk, Keep{}), tracer.scratch);
       if (rays_move_) {
         ray_gradients_.add_harmonics(chunk, k.count, grad_inputs + kDensityOutputs * kChunk);
         ray_gradients_.add_points(field_, tracer, chunk, k, step_.active_levels);
@@ -213,6 +214,18 @@ private:
   }
 };
 
+/* What scattering a chunk's gradients at one level will read. */
+template <class Mode, int F> void prefetch_level(const KeptChunk<Mode> &k, int l) {
+  constexpr int words = F / Mode::P::per_word * kChunk;
+  const auto *panel = k.encoding.data() + l * words;
+  for (int i = 0; i < words; i += 16) __builtin_prefetch(panel + i, 0, 2);
+  for (int s = 0; s < kChunk; s += 16) {
+    __builtin_prefetch(k.x + s, 0, 2);
+    __builtin_prefetch(k.y + s, 0, 2);
+    __builtin_prefetch(k.z + s, 0, 2);
+  }
+}
+
 template <class Mode, int F>
 void train_level(const nr_ngp &field, nr_ngp_step &step, std::vector<Group<Mode>> &groups, int l, int shard, int shards,
                  float *scratch, Stopwatch &watch) {
@@ -221,23 +234,25 @@ void train_level(const nr_ngp &field, nr_ngp_step &step, std::vector<Group<Mode>
                  last = (uint32_t)((uint64_t)level.size * (shard + 1) / shards);
   /* One level's gradient at a time, in memory that stays in the cache; all zeros before and after. */
   float *gradient = step.gradients_only ? step.table.gradient + level.offset * F : scratch;
-  Corners corners[2];
+  Corners corners[kAhead + 1];
   alignas(64) float rows[kGroup * F];
   watch.start();
   for (auto &group : groups)
     for (size_t c = 0; c < group.kept.size(); c++) {
       KeptChunk<Mode> &k = group.kept[c];
+      if (c + 1 < group.kept.size()) prefetch_level<Mode, F>(group.kept[c + 1], l);
       const auto *panel = k.encoding.data() + l * F / Mode::P::per_word * kChunk;
-      for (int s = 0; s < k.count + kGroup; s += kGroup) {
+      for (int s = 0; s < k.count + kAhead * kGroup; s += kGroup) {
         if (s < k.count) {
-          find_corners(level, k.x + s, k.y + s, k.z + s, corners[s / kGroup & 1]);
-          if (!level.dense) prefetch<F>(corners[s / kGroup & 1], gradient);
+          Corners &coming = corners[s / kGroup % (kAhead + 1)];
+          find_corners(level, k.x + s, k.y + s, k.z + s, coming);
+          if (!level.dense) prefetch<F>(coming, gradient);
         }
-        const int before = s - kGroup;
-        if (before < 0) continue;
-        const int count = k.count - before < kGroup ? k.count - before : kGroup;
-        level_rows<F>(panel + before, rows);
-        const Corners &at = corners[before / kGroup & 1];
+        const int now = s - kAhead * kGroup;
+        if (now < 0) continue;
+        const int count = k.count - now < kGroup ? k.count - now : kGroup;
+        level_rows<F>(panel + now, rows);
+        const Corners &at = corners[now / kGroup % (kAhead + 1)];
         if (shards == 1)
           scatter<F, true>(at, rows, F, count, gradient, first, last);
         else
@@ -278,6 +293,12 @@ void train_networks(const NgpNetworks<Mode> &networks, nr_ngp_step &step, std::v
   train(networks.color, &Group<Mode>::color_gradient, step.color_weights);
 }
 
+/* Of a block: fewer in small batches, so that there are blocks for every group. */
+inline int64_t block_rays(int64_t rays) {
+  const int64_t share = (rays / kGroups + 15) / 16 * 16;
+  return share < kFewestRays ? kFewestRays : share > kBlockRays ? kBlockRays : share;
+}
+
 template <class Mode>
 int train(const nr_ngp &field, const nr_pixels &pixels, nr_ngp_step &step, Workspace &workspace, int threads) {
   const NgpNetworks<Mode> networks(field);
@@ -286,13 +307,14 @@ int train(const nr_ngp &field, const nr_pixels &pixels, nr_ngp_step &step, Works
   auto &tracers = workspace.tracers<Mode>(threads, step.profile);
   auto &groups = workspace.groups<Mode>();
   std::vector<Sums> sums(groups.size());
-  const int64_t blocks = (step.rays + kBlockRays - 1) / kBlockRays, count = (int64_t)groups.size();
+  const int64_t block = block_rays(step.rays), blocks = (step.rays + block - 1) / block;
+  const int64_t count = (int64_t)groups.size();
   parallel(count, threads, [&](int64_t g, int worker) {
     configure_tiles();
     groups[g].clear(networks);
     BlockTrainer<Mode> trainer(field, pixels, step, random, networks, grid);
     for (int64_t b = blocks * g / count; b < blocks * (g + 1) / count; b++) {
-      const int64_t first = b * kBlockRays, rays = step.rays - first < kBlockRays ? step.rays - first : kBlockRays;
+      const int64_t first = b * block, rays = step.rays - first < block ? step.rays - first : block;
       trainer.run(first, (int)rays, *tracers[worker], groups[g], sums[g]);
     }
   });
