@@ -22,10 +22,16 @@ struct Occupancy {
         coarse((size_t)level_coarse * levels, 0) {
     for (int l = 0; l < levels; l++)
       for (int z = 0; z < blocks; z++)
-        for (int y = 0; y < blocks; y++)
-          for (int x = 0; x < blocks; x++)
-            if (words[(int64_t)l * level_words + x + blocks * (y + (int64_t)blocks * z)])
-              coarse[l * level_coarse + x / 4 + coarse_blocks * (y / 4 + coarse_blocks * (z / 4))] |= inner_bit(x, y, z);
+        for (int y = 0; y < blocks; y++) {
+          const uint64_t *row = words + (int64_t)l * level_words + blocks * (y + (int64_t)blocks * z);
+          uint64_t *to = coarse.data() + l * level_coarse + coarse_blocks * (y / 4 + coarse_blocks * (z / 4));
+          int x = 0;
+          for (; x + 4 <= blocks; x += 4) {
+            const int any = (row[x] != 0) | (row[x + 1] != 0) << 1 | (row[x + 2] != 0) << 2 | (row[x + 3] != 0) << 3;
+            to[x / 4] |= any * inner_bit(0, y, z);
+          }
+          for (; x < blocks; x++) to[x / 4] |= row[x] ? inner_bit(x, y, z) : 0;
+        }
   }
   static uint64_t inner_bit(int x, int y, int z) { return 1ull << ((x & 3) + 4 * (y & 3) + 16 * (z & 3)); }
   bool nested() const { return levels > 1; }
