@@ -84,24 +84,10 @@ def evaluate(
     background = scene.background if rule.background is None else rule.background
     names = _file_names(scene)
     sheet = _sheet_rows(len(names))
-    views, rows, half = [], [], rule.fitted or rule.posed
-
-    def drawn(camera: Cameras) -> Float[Tensor, "h w 3"]:
-        return model.render(camera, background=background).rgb
-
+    views, rows = [], []
     for index, name in enumerate(names):
-        truth, seen = on_background(scene.images[index], background), seen_pixels(scene, index)
-        camera = scene.cameras[index]
-        if rule.posed:
-            camera = posed_on_left_half(drawn, camera, truth, seen, scene.bounds)
-        began = time.perf_counter()
-        picture = drawn(camera).cpu().clamp(0, 1)
-        seconds = time.perf_counter() - began
-        if rule.fitted:
-            picture = fitted_on_left_half(picture, truth, seen)
-        if rule.quantised:
-            truth, picture = (quantised(image).float() / 255 for image in (truth, picture))
-        view = View(name, *compared(picture, truth, seen, right_half=half), seconds)
+        truth, picture, seen, seconds = _drawn(model, scene, index, rule, background)
+        view = View(name, *compared(picture, truth, seen, right_half=rule.fitted or rule.posed), seconds)
         views.append(view)
         if out is not None:
             out.mkdir(parents=True, exist_ok=True)
@@ -119,6 +105,28 @@ def evaluate(
         "protocol": _stated(protocol, rule, scene, split, background),
         "per_view": [{"name": view.name, "psnr": view.psnr, "ssim": view.ssim} for view in views],
     }
+
+
+def _drawn(
+    model: Any, scene: Scene, index: int, rule: Protocol, background: tuple[float, ...] | None
+) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w 3"], Bool[Tensor, "h w"] | None, float]:
+    """A view's picture, the model's, which pixels count, and the seconds that the model took."""
+
+    def drawn(camera: Cameras) -> Float[Tensor, "h w 3"]:
+        return model.render(camera, background=background).rgb
+
+    truth, seen = on_background(scene.images[index], background), seen_pixels(scene, index)
+    camera = scene.cameras[index]
+    if rule.posed:
+        camera = posed_on_left_half(drawn, camera, truth, seen, scene.bounds)
+    began = time.perf_counter()
+    picture = drawn(camera).cpu().clamp(0, 1)
+    seconds = time.perf_counter() - began
+    if rule.fitted:
+        picture = fitted_on_left_half(picture, truth, seen)
+    if rule.quantised:
+        truth, picture = (quantised(image).float() / 255 for image in (truth, picture))
+    return truth, picture, seen, seconds
 
 
 def seen_pixels(scene: Scene, index: int) -> Bool[Tensor, "h w"] | None:

@@ -231,7 +231,8 @@ def _read_config(path: Path) -> RunConfig:
 
 def _entries(path: Path) -> list[Path]:
     """What a run owns in its folder; anything else there is the user's."""
-    names = ("checkpoints", "eval", "metrics.jsonl", "provenance.json", "config.json", "orbit.mp4")
+    films = ("orbit.mp4", "spiral.mp4", "interpolate.mp4", "dataset.mp4")
+    names = ("checkpoints", "eval", "metrics.jsonl", "provenance.json", "config.json", "cameras.json", *films)
     return [path / name for name in names if (path / name).exists()]
 
 

@@ -18,6 +18,7 @@ from render import checkpoint, provenance, run
 from render.checkpoint import Checkpoint, NotFiniteError
 from render.methods import method as method_class
 from render.run import Run, RunConfig
+from render.run_cameras import save_cameras
 from render.settings import nearest, typed_settings
 from scenes import formats
 from scenes.decoding import plan_pictures
@@ -372,6 +373,7 @@ def train(
     home = None
     if out is not None:
         home = run.create(Path(out), config, overwrite=overwrite)
+        save_cameras(home, scene)
         home.add_start(provenance.record(config, model, [], 0))
     for each in Training(model, pixels, length, seed=seed, began=began, home=home):
         report(each)

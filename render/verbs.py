@@ -12,7 +12,10 @@ COMMANDS = {
         "turn a scene, photographs or a video into a run that can be rendered from anywhere",
     ),
     "eval": ("render.commands.eval:main", "measure a run on held-out views"),
-    "video": ("render.commands.video:main", "render an orbit video of a run"),
+    "video": (
+        "render.commands.video:main",
+        "render a film of a run: an orbit, past its cameras, or along a path",
+    ),
     "poses": ("tools.poses.command:main", "find where photographs were taken: photos or a video to a scene"),
     "bench": ("tools.bench:main", "measure the speed of this machine and of the kernels on it"),
     "scenes": ("render.commands.scenes:main", "list, inspect and generate scenes"),

@@ -1,30 +1,21 @@
-"""Writes H.264 videos, frame by frame: nothing but the frame at hand is in memory."""
+"""Writes films as H.264 or GIF, frame by frame: nothing but the frame at hand is in memory."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from scenes.cameras import Cameras
-from scenes.images import quantised
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 class VideoError(RuntimeError):
     """The video could not be written; the message names the file and the cause."""
-
-
-def frames(
-    model: Any, cameras: Cameras, progress: Callable[[int, int], None] = lambda done, total: None
-) -> Iterator[UInt8[Tensor, "h w 3"]]:
-    """The picture of each camera, rendered when asked for."""
-    for index in range(len(cameras)):
-        yield quantised(model.render(cameras[index]).rgb.cpu())
-        progress(index + 1, len(cameras))
 
 
 def write_video(path: Path, pictures: Iterable[UInt8[Tensor, "h w 3"]], fps: float | int = 30) -> None:
@@ -62,6 +53,40 @@ def write_video(path: Path, pictures: Iterable[UInt8[Tensor, "h w 3"]], fps: flo
             if writer is not None:
                 writer.close()
             temporary.unlink(missing_ok=True)
+
+
+def write_gif(path: Path, pictures: Iterable[UInt8[Tensor, "h w 3"]], fps: float | int = 30) -> None:
+    """Write pictures of one size as a GIF that repeats, each with a palette of its own.
+
+    The format counts hundredths of a second, of which browsers want at least two: fps is at most 50.
+    Raises: VideoError if there is no picture, or the file cannot be written.
+    """
+    from PIL import Image
+
+    if not 0 < fps <= 50:
+        raise VideoError(f"{path}: a GIF shows at most 50 pictures a second, not {fps:g}; lower --fps")
+    temporary = path.with_name(f".{path.name}.tmp")
+
+    def timed() -> Iterator["Image.Image"]:
+        for index, picture in enumerate(pictures):
+            frame = Image.fromarray(picture.contiguous().numpy())
+            # The film keeps its time, though no picture's is a whole number of hundredths.
+            frame.info["duration"] = 10 * (round((index + 1) * 100 / fps) - round(index * 100 / fps))
+            yield frame
+
+    frames = timed()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        first = next(frames, None)
+        if first is None:
+            raise VideoError(f"{path}: no pictures to write")
+        with temporary.open("wb") as file:
+            first.save(file, "GIF", save_all=True, append_images=frames, loop=0)
+        temporary.replace(path)
+    except OSError as error:
+        raise VideoError(f"{path}: not written: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _even(picture: UInt8[Tensor, "h w 3"]) -> UInt8[Tensor, "h2 w2 3"]:

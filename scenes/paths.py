@@ -12,6 +12,8 @@ from scenes.cameras import Cameras
 from scenes.scene import Scene, Vector
 from scenes.transforms import level_axes
 
+MOST_KEYS = 24  # of a way past a capture's cameras
+
 
 def _check_frames(frames: int) -> None:
     if frames < 1:
@@ -80,6 +82,56 @@ def spiral(
     eyes = pose[:3, 3] + local @ pose[:3, :3].T
     target = pose[:3, 3] + focus * pose[:3, 2]
     return Cameras.look_at(eyes, target, -pose[:3, 1], camera.width, camera.height, float(camera.fov))
+
+
+def mean_camera(cameras: Cameras, width: int, height: int, fov: float | int) -> Cameras:
+    """The camera in the middle of all, that looks where they look on average.
+
+    Raises: ValueError where they look all ways, so that there is no such direction.
+    """
+    pose = cameras.camera_to_world.double().cpu()
+    forward, down = (pose[:, :3, axis].mean(dim=0) for axis in (2, 1))
+    if min(float(forward.norm()), float(down.norm())) < 0.2:
+        raise ValueError(
+            "the cameras look all ways: no spiral suits them; take the path orbit or interpolate"
+        )
+    eye = pose[:, :3, 3].mean(dim=0)
+    return Cameras.look_at(eye, eye + forward, -down, width, height, fov)
+
+
+def scene_spiral(scene: Scene, cameras: Cameras, frames: int, width: int, height: int) -> Cameras:
+    """A spiral in the middle of the scene's cameras, as wide as nine in ten of them reach (LLFF).
+
+    In the model frame; it keeps looking at the point that the scene's orbit turns about.
+    """
+    shown = scene.orbit
+    middle = mean_camera(cameras, width, height, shown.fov)
+    pose = middle.camera_to_world.double()
+    offsets = (cameras.centres.double().cpu() - pose[:3, 3]) @ pose[:3, :3]
+    radii = offsets.abs().quantile(0.9, dim=0)
+    ahead = float((torch.tensor(shown.centre, dtype=torch.float64) - pose[:3, 3]) @ pose[:3, 2])
+    focus = ahead if ahead > 0.1 * shown.radius else shown.radius
+    return spiral(middle, focus, radii.clamp(min=0.01 * focus).tolist(), frames)
+
+
+def through(cameras: Cameras, frames: int, width: int, height: int) -> Cameras:
+    """A smooth way past cameras, each next the nearest of those left; at most MOST_KEYS, evenly taken.
+
+    The pictures have the cameras' vertical fields of view and no distortion.
+    """
+    chosen = torch.linspace(0, len(cameras) - 1, min(len(cameras), MOST_KEYS)).round().long()
+    keys = cameras[chosen.tolist()]
+    pose = keys.camera_to_world.double().cpu()
+    spread = (pose[:, :3, 3] - pose[:, :3, 3].mean(dim=0)).norm(dim=-1).mean().clamp(min=1e-9)
+    # Where it stands and where it looks count alike: a turn by a radian is as far as the cameras' spread.
+    places = torch.cat((pose[:, :3, 3] / spread, pose[:, :3, 2]), dim=-1)
+    far, order = torch.cdist(places, places), [0]
+    while len(order) < len(keys):
+        left = [i for i in range(len(keys)) if i not in order]
+        order.append(min(left, key=lambda i: float(far[order[-1], i])))
+    focal = keys.fy.cpu() * height / keys.sizes[:, 1].cpu()
+    cx, cy = focal.new_full(focal.shape, width / 2), focal.new_full(focal.shape, height / 2)
+    return interpolate(Cameras(pose.float(), focal, focal, cx, cy, width, height)[order], frames)
 
 
 def _catmull_rom(

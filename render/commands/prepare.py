@@ -20,6 +20,7 @@ from render.methods import METHODS
 from render.methods import method as method_class
 from render.provenance import differences
 from render.run import Run, RunConfig, RunError
+from render.run_cameras import save_cameras
 from render.settings import nearest, parse_pairs
 from render.trainer import Length, memory_of, plan
 from scenes import formats
@@ -59,7 +60,9 @@ class Job:
     def open_run(self) -> Run:
         """The run folder, made or opened."""
         if self.run is None or self.checkpoint is None:
-            return run.create(self.out, self.config, overwrite=self.overwrite)
+            made = run.create(self.out, self.config, overwrite=self.overwrite)
+            save_cameras(made, self.scene)
+            return made
         opened = replace(self.run, config=self.config)
         run.save_config(opened)
         opened.cut_log(self.checkpoint.step)

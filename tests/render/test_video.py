@@ -1,4 +1,4 @@
-"""Videos keep their size and their colours, and are never half there."""
+"""Films keep their size, their time and their colours, and are never half there."""
 
 import re
 import subprocess
@@ -8,7 +8,7 @@ import imageio_ffmpeg
 import pytest
 import torch
 
-from render.video import VideoError, write_video
+from render.video import VideoError, write_gif, write_video
 
 
 def read_back(path, height, width):
@@ -69,3 +69,35 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(VideoError, match=r"file/a.mp4: not written"):
         write_video(tmp_path / "file" / "a.mp4", [grey(10, 16, 16)])
+
+
+@pytest.mark.parametrize("fps", [10, 24, 30])
+def test_a_gif_shows_every_picture_for_its_time(tmp_path, fps):
+    from PIL import Image
+
+    path = tmp_path / "deep" / "turn.gif"
+    write_gif(path, (grey(value, 21, 33) for value in range(10, 250, 8)), fps)
+    with Image.open(path) as film:
+        assert film.n_frames == 30 and film.size == (33, 21) and film.info["loop"] == 0
+        shown = []
+        for index in range(30):
+            film.seek(index)
+            shown.append(film.info["duration"])
+            assert film.convert("RGB").getpixel((5, 5))[0] == pytest.approx(10 + 8 * index, abs=2)
+    assert sum(shown) / 1000 == pytest.approx(30 / fps, rel=0.01)
+    assert [entry.name for entry in path.parent.iterdir()] == ["turn.gif"]
+
+
+def test_a_gif_that_cannot_be_is_refused_and_leaves_nothing(tmp_path):
+    with pytest.raises(VideoError, match="at most 50 pictures a second, not 60; lower --fps"):
+        write_gif(tmp_path / "a.gif", [grey(10, 8, 8)], 60)
+    with pytest.raises(VideoError, match="no pictures"):
+        write_gif(tmp_path / "a.gif", [])
+
+    def pictures():
+        yield grey(10, 8, 8)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_gif(tmp_path / "a.gif", pictures())
+    assert list(tmp_path.iterdir()) == []

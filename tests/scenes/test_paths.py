@@ -9,7 +9,16 @@ from torch.testing import assert_close
 
 from scenes.cameras import Cameras
 from scenes.generate.analytic import generate, generate_spheres
-from scenes.paths import interpolate, orbit, scene_orbit, spiral
+from scenes.paths import (
+    MOST_KEYS,
+    interpolate,
+    mean_camera,
+    orbit,
+    scene_orbit,
+    scene_spiral,
+    spiral,
+    through,
+)
 from scenes.scene import Bounds, Orbit
 
 
@@ -111,3 +120,47 @@ def test_only_a_wide_gap_ends_the_turn(azimuths, extent):
     cameras = Cameras.look_at(eyes, middle, up, 8, 8, 45)
     found = Orbit.around(cameras, (0.0, 0.0, 1.0), Bounds((-1.0,) * 3, (1.0,) * 3, near=0.1, far=9.0))
     assert found.extent == pytest.approx(extent, abs=0.01)
+
+
+def row(xs, tilt=0.0):
+    """Cameras along x at z = -5, all looking along z, or up and down by `tilt` in turn."""
+    eyes = torch.tensor([[float(x), 0.0, -5.0] for x in xs])
+    ahead = torch.tensor([[0.0, tilt * (-1) ** i, 1.0] for i in range(len(xs))])
+    return Cameras.look_at(eyes, eyes + ahead, (0.0, -1.0, 0.0), 40, 30, 60)
+
+
+def test_the_mean_camera_stands_in_the_middle_and_looks_along():
+    camera = mean_camera(row([-3, -1, 1, 3], tilt=0.2), 20, 10, 45)
+    assert_close(camera.centres, torch.tensor([0.0, 0.0, -5.0]), atol=1e-6, rtol=0)
+    assert_close(camera.camera_to_world[:3, :3], torch.eye(3), atol=1e-6, rtol=0)
+    around = orbit((0.0, 0.0, 0.0), 2, 0, 8, 8, 8, 45)
+    with pytest.raises(ValueError, match="look all ways: no spiral suits them; take the path orbit"):
+        mean_camera(around, 8, 8, 45)
+
+
+def test_a_scene_s_spiral_stays_among_its_cameras_and_looks_at_its_middle():
+    cameras = row(torch.linspace(-1, 1, 21).tolist())
+    made = generate_spheres(width=8, views={"train": 2})["train"]
+    shown = Orbit((0.0, 0.0, 0.0), (0.0, -1.0, 0.0), 5.0, 0.0, 50.0)
+    path = scene_spiral(replace(made, default_orbit=shown), cameras, 60, 40, 30)
+    assert_close(path.centres[:, 0].abs().max(), torch.tensor(0.9), atol=0.03, rtol=0)
+    assert float(path.centres[:, 1].abs().max()) < 0.06 and (path.width, path.height) == (40, 30)
+    seen, _ = path.project(torch.zeros(3))
+    assert_close(seen, torch.tensor([20.0, 15.0]).expand(60, 2), atol=1e-3, rtol=0)
+
+
+def test_a_way_through_cameras_meets_each_and_takes_the_nearest_next():
+    """Along a line in a muddled order: it goes from the first to one end, without jumps."""
+    cameras = row([0, 4, 1, 3, 2])
+    path = through(cameras, 41, 80, 60)
+    assert_close(path.centres[::10, 0], torch.arange(5.0), atol=1e-5, rtol=0)
+    assert float(path.centres[:, 0].diff().max()) < 0.2
+    assert_close(path.fov, cameras.fov[:1].expand(41), atol=1e-3, rtol=0)
+    assert (path.width, path.height) == (80, 60)
+
+
+def test_a_way_through_many_cameras_takes_some_evenly():
+    cameras = row(range(200))
+    path = through(cameras, MOST_KEYS, 8, 6)
+    assert_close(path.centres[:, 0], torch.linspace(0, 199, MOST_KEYS).round(), atol=1e-3, rtol=0)
+    assert len(through(cameras[:1], 3, 8, 6)) == 3

@@ -1,0 +1,81 @@
+"""The cameras that took a run's pictures, in a file of the run: for paths past them, without the dataset."""
+
+import json
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from render.run import Run, RunError, write_json
+from scenes.cameras import Cameras
+from scenes.scene import Scene
+from scenes.transforms import transform_poses
+
+FORMAT, VERSION = "render cameras", 1
+NUMBERS = ("fx", "fy", "cx", "cy", "width", "height")
+
+
+def save_cameras(run: Run, scene: Scene) -> None:
+    """Write cameras.json: every camera of `scene`, in the frame of its input."""
+    cameras = scene.cameras
+    back = torch.linalg.inv(scene.model_from_input.double().cpu())
+    poses = transform_poses(back, cameras.camera_to_world.double().cpu())
+    columns = {name: _column(getattr(cameras, name), len(cameras)) for name in NUMBERS}
+    lenses = None if cameras.distortion is None else cameras.distortion.tolist()
+    entries = [
+        {
+            "name": name,
+            "camera_to_world": poses[i].tolist(),
+            **{key: column[i] for key, column in columns.items()},
+            "distortion": lenses and lenses[i],
+        }
+        for i, name in enumerate(_names(scene))
+    ]
+    content = {"format": FORMAT, "version": VERSION, "projection": cameras.projection, "cameras": entries}
+    write_json(run.path / "cameras.json", content)
+
+
+def load_cameras(run: Run) -> tuple[Cameras, tuple[str, ...]]:
+    """The cameras, model frame, and the names of their pictures.
+
+    Raises: RunError if the run has none (it was trained by an earlier version), or a damaged file.
+    """
+    path = run.path / "cameras.json"
+    if not path.exists():
+        raise RunError(
+            f"{path}: not there: this run knows no cameras of its own; train it again to have them"
+        )
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+        stated = content["format"], content["version"]
+        if stated != (FORMAT, VERSION):
+            raise RunError(
+                f"{path}: {stated[0]} version {stated[1]}, this program reads {FORMAT} version {VERSION}"
+            )
+        entries = content["cameras"]
+        poses = torch.tensor([entry["camera_to_world"] for entry in entries], dtype=torch.float64)
+        numbers = {name: torch.tensor([entry[name] for entry in entries]) for name in NUMBERS}
+        lenses = None
+        if entries[0]["distortion"] is not None:
+            lenses = torch.tensor([entry["distortion"] for entry in entries])
+        moved = transform_poses(torch.tensor(run.config.scene["model_from_input"]).double(), poses).float()
+        names = tuple(str(entry["name"]) for entry in entries)
+        return Cameras(moved, **_typed(numbers), distortion=lenses, projection=content["projection"]), names
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise RunError(f"{path}: cut or altered ({error}); restore it from a copy or train again") from None
+
+
+def _names(scene: Scene) -> tuple[str, ...]:
+    return scene.frame_names or tuple(f"{index:04d}" for index in range(len(scene)))
+
+
+def _column(values: int | Tensor, count: int) -> list[int | float]:
+    return [values] * count if isinstance(values, int) else values.tolist()
+
+
+def _typed(numbers: dict[str, Float[Tensor, " n"] | Tensor]) -> dict[str, Tensor]:
+    return {
+        name: value.long() if name in ("width", "height") else value.float()
+        for name, value in numbers.items()
+    }

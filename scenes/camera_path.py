@@ -1,0 +1,121 @@
+"""nerfstudio's camera_path.json: the cameras of a film, one a frame, in the frame of the scene's input."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scenes.cameras import Cameras
+from scenes.scene import SceneError
+from scenes.transforms import opengl_to_opencv
+
+MOST_FRAMES = 1_000_000
+LARGEST_SIDE = 32_768
+
+
+@dataclass(frozen=True, eq=False)
+class CameraPath:
+    """Cameras in the order of the film, input frame, and how many of them a second shows."""
+
+    cameras: Cameras
+    fps: float | int
+
+
+def write_camera_path(path: str | Path, film: CameraPath) -> None:
+    """Write perspective cameras of one size. Raises ValueError for others, which the format cannot hold."""
+    cameras = film.cameras
+    if not (isinstance(cameras.width, int) and isinstance(cameras.height, int)):
+        raise ValueError(f"{path}: the cameras of a path are of one size, these are not")
+    if cameras.distortion is not None or cameras.projection != "perspective":
+        raise ValueError(f"{path}: a camera path holds perspective cameras without distortion")
+    poses = opengl_to_opencv(cameras.camera_to_world.double().cpu())
+    aspect = cameras.width / cameras.height
+    frames = [
+        {"camera_to_world": pose.flatten().tolist(), "fov": fov, "aspect": aspect}
+        for pose, fov in zip(poses, cameras.fov.double().tolist(), strict=True)
+    ]
+    content = {
+        "camera_type": "perspective",
+        "render_width": cameras.width,
+        "render_height": cameras.height,
+        "fps": film.fps,
+        "seconds": len(frames) / film.fps,
+        "camera_path": frames,
+    }
+    Path(path).write_text(json.dumps(content, indent=1) + "\n")
+
+
+def read_camera_path(path: str | Path) -> CameraPath:
+    """Read a path, its cameras of the size that it names.
+
+    Raises: SceneError naming the file, the frame and what is wrong with it.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise SceneError(f"{path}: no camera path can be read from it: {error}") from None
+    if not isinstance(content, dict) or not isinstance(content.get("camera_path"), list):
+        raise SceneError(f"{path}: not a camera path: it has no list 'camera_path'")
+    if (kind := content.get("camera_type", "perspective")) != "perspective":
+        raise SceneError(f"{path}: camera_type {kind!r} is not rendered yet; only 'perspective' is")
+    frames = content["camera_path"]
+    if not 1 <= len(frames) <= MOST_FRAMES:
+        raise SceneError(f"{path}: a film has 1 to {MOST_FRAMES} frames, this one {len(frames)}")
+    width, height = (_side(path, content, f"render_{name}") for name in ("width", "height"))
+    fps = _number(path, "fps", content.get("fps", 24))
+    if not 0 < fps <= 1000:
+        raise SceneError(f"{path}: fps is {fps:g}; it must lie between 0 and 1000")
+    poses = torch.stack([_pose(path, index, frame) for index, frame in enumerate(frames)])
+    fov = torch.tensor([_fov(path, index, frame) for index, frame in enumerate(frames)], dtype=torch.float64)
+    focal = (0.5 * height / (0.5 * fov.deg2rad()).tan()).float()
+    middle = torch.ones_like(focal)
+    cameras = Cameras(
+        opengl_to_opencv(poses).float(),
+        focal,
+        focal,
+        middle * (width / 2),
+        middle * (height / 2),
+        width,
+        height,
+    )
+    return CameraPath(cameras, fps)
+
+
+def _pose(path: Path, index: int, frame: Any) -> torch.Tensor:
+    numbers = frame.get("camera_to_world") if isinstance(frame, dict) else None
+    if isinstance(numbers, list) and len(numbers) == 4:  # some write rows
+        numbers = [number for row in numbers if isinstance(row, list) for number in row]
+    if not isinstance(numbers, list) or len(numbers) != 16:
+        raise SceneError(f"{path}: frame {index}: camera_to_world must be 16 numbers, row by row")
+    values = [_number(path, f"frame {index}: camera_to_world", number) for number in numbers]
+    pose = torch.tensor(values, dtype=torch.float64).view(4, 4)
+    turn = pose[:3, :3]
+    if (turn @ turn.T - torch.eye(3, dtype=torch.float64)).abs().max() > 1e-3 or torch.linalg.det(turn) < 0:
+        raise SceneError(f"{path}: frame {index}: camera_to_world does not turn the camera, it distorts it")
+    return pose
+
+
+def _fov(path: Path, index: int, frame: dict[str, Any]) -> float:
+    fov = _number(path, f"frame {index}: fov", frame.get("fov"))
+    if not 0 < fov < 180:
+        raise SceneError(f"{path}: frame {index}: fov is {fov:g} degrees; it must lie between 0 and 180")
+    return fov
+
+
+def _side(path: Path, content: dict[str, Any], name: str) -> int:
+    side = _number(path, name, content.get(name))
+    if not (1 <= side <= LARGEST_SIDE and side == int(side)):
+        raise SceneError(
+            f"{path}: {name} is {side:g}; it must be a whole number of pixels up to {LARGEST_SIDE}"
+        )
+    return int(side)
+
+
+def _number(path: Path, what: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise SceneError(f"{path}: {what} is {value!r}; it must be a number")
+    return float(value)

@@ -1,0 +1,125 @@
+"""A film shows what was asked for, and one that is broken off goes on where it stopped."""
+
+import json
+
+import pytest
+import torch
+
+from render.film import DEPTH_COLOURS, KeptFrames, depth_colours, depth_range, draw_modes, film_key
+from render.methods.base import Rendered
+from render.video import VideoError
+from scenes.generate.analytic import rig
+
+
+class Slab:
+    """Grey everywhere, at a depth that grows from 2 on the left to 4 on the right; nothing in the top row."""
+
+    def render(self, camera, outputs=("rgb",), background=None):
+        height, width = camera.height, camera.width
+        opacity = torch.ones(height, width)
+        opacity[0] = 0
+        depth = torch.linspace(2, 4, width).expand(height, -1) * opacity
+        return Rendered(rgb=torch.full((height, width, 3), 0.5), opacity=opacity, z_depth=depth)
+
+    def state(self):
+        return {"w": torch.ones(3), "optimizer.m": torch.zeros(3)}
+
+
+def nothing(done, total):
+    pass
+
+
+def test_modes_stand_side_by_side():
+    picture = draw_modes(Slab(), rig(2, 8, 0.0)[0], ("rgb", "opacity", "depth"), (2.0, 4.0))
+    assert picture.shape == (8, 24, 3)
+    assert (picture[:, :8] == 128).all()
+    assert (picture[0, 8:16] == 0).all() and (picture[1:, 8:16] == 255).all()
+    assert (picture[0, 16:] == 0).all(), "no depth where nothing is"
+    near, far = (torch.tensor(colour) for colour in (DEPTH_COLOURS[0], DEPTH_COLOURS[-1]))
+    torch.testing.assert_close(picture[3, 16] / 255, near, atol=2e-3, rtol=0)
+    torch.testing.assert_close(picture[3, 23] / 255, far, atol=2e-3, rtol=0)
+
+
+def test_what_is_farther_is_darker():
+    depth = torch.linspace(1, 9, 200)[None]
+    shown = depth_colours(depth, torch.ones_like(depth), 1.0, 9.0)[0]
+    light = shown @ torch.tensor([0.2126, 0.7152, 0.0722])
+    assert (light.diff() < 0).all()
+    beyond = depth_colours(torch.tensor([[0.5, 20.0]]), torch.ones(1, 2), 1.0, 9.0)[0]
+    torch.testing.assert_close(beyond, shown[[0, -1]])
+
+
+def test_the_range_of_depths_leaves_the_outermost_out():
+
+    class Specks(Slab):
+        def render(self, camera, outputs=("rgb",), background=None):
+            seen = super().render(camera, outputs)
+            seen.z_depth[1, :2] = torch.tensor([0.01, 900.0])
+            return seen
+
+    nearest, farthest = depth_range(Specks(), rig(20, 128, 0.0))
+    assert nearest == pytest.approx(2.02, abs=0.03) and farthest == pytest.approx(3.98, abs=0.03)
+
+    class Empty(Slab):
+        def render(self, camera, outputs=("rgb",), background=None):
+            return Rendered(opacity=torch.zeros(4, 4), z_depth=torch.zeros(4, 4))
+
+    assert depth_range(Empty(), rig(2, 8, 0.0)) == (1.0, 2.0)
+
+
+def test_kept_frames_are_not_drawn_again(tmp_path):
+    drawn = []
+
+    def draw(index):
+        if len(drawn) == 3:
+            raise KeyboardInterrupt
+        drawn.append(index)
+        return torch.full((4, 6, 3), 10 * index, dtype=torch.uint8)
+
+    folder = tmp_path / ".film.frames"
+    with pytest.raises(KeyboardInterrupt):
+        list(KeptFrames(folder, "a").pictures(5, draw, nothing))
+    assert drawn == [0, 1, 2]
+    kept = KeptFrames(folder, "a")
+    assert kept.there(5) == 3
+    drawn.clear()
+    pictures = list(kept.pictures(5, draw, nothing))
+    assert drawn == [3, 4] and [int(p[0, 0, 0]) for p in pictures] == [0, 10, 20, 30, 40]
+    kept.remove()
+    assert not folder.exists()
+
+
+def test_another_film_starts_afresh_and_leaves_what_is_not_its_own(tmp_path):
+    folder = tmp_path / "frames"
+    KeptFrames(folder, "a").path(0).write_bytes(b"a picture of a")
+    (folder / "notes.txt").write_text("mine")
+    assert KeptFrames(folder, "b").there(3) == 0
+    KeptFrames(folder, "b").remove()
+    assert [entry.name for entry in folder.iterdir()] == ["notes.txt"]
+    with pytest.raises(VideoError, match=r"frames: holds something already; choose another place with --out"):
+        KeptFrames(folder, "b")
+
+
+def test_the_key_changes_with_what_is_shown():
+    """Model, cameras, modes; but not with the optimiser."""
+    cameras, model = rig(3, 8, 0.0), Slab()
+    key = film_key(model, cameras, ("rgb",))
+    assert key == film_key(Slab(), cameras, ("rgb",))
+    other, learning = Slab(), Slab()
+    other.state = lambda: {"w": torch.zeros(3), "optimizer.m": torch.zeros(3)}
+    learning.state = lambda: {"w": torch.ones(3), "optimizer.m": torch.ones(3)}
+    assert film_key(learning, cameras, ("rgb",)) == key
+    different = [
+        (other, cameras, ("rgb",)),
+        (model, rig(3, 8, 0.1), ("rgb",)),
+        (model, cameras, ("rgb", "depth")),
+    ]
+    assert (
+        len({key, *(film_key(*each) for each in different), film_key(model, rig(3, 9, 0.0), ("rgb",))}) == 5
+    )
+
+
+def test_a_damaged_record_of_the_film_starts_afresh(tmp_path):
+    KeptFrames(tmp_path / "f", "a").path(0).write_bytes(b"x")
+    (tmp_path / "f" / "film.json").write_text(json.dumps({"key": "a"})[:-3])
+    assert KeptFrames(tmp_path / "f", "a").there(1) == 0
