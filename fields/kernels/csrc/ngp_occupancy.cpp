@@ -104,6 +104,7 @@ int update(const nr_ngp &field, const nr_occupancy_update &u, Workspace &workspa
 int nr_ngp_update_occupancy(const nr_ngp *field, const nr_occupancy_update *update, void *workspace,
                             int threads) try {
   if (!nr::valid(*field) || update->stride < 1) return NR_BAD_ARGUMENT;
+  const std::lock_guard<std::mutex> alone(((nr::Workspace *)workspace)->busy);
   return nr::dispatch(*field, [&](auto mode) {
     return nr::update<decltype(mode)>(*field, *update, *(nr::Workspace *)workspace, threads);
   });

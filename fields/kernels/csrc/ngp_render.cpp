@@ -98,6 +98,7 @@ int nr_ngp_render(const nr_ngp *field, const float *origins, const float *direct
                   int threads) try {
   const nr::TraceLimits limits{{march_step, march_growth, march_near}, lowest_transmittance, lowest_weight, false};
   if (!nr::valid(*field) || !nr::valid(limits.spacing)) return NR_BAD_ARGUMENT;
+  const std::lock_guard<std::mutex> alone(((nr::Workspace *)workspace)->busy);
   return nr::dispatch(*field, [&](auto mode) {
     return nr::render<decltype(mode)>(*field, origins, directions, rays, limits, {rgb, opacity, distance}, evaluated,
                                       selected, *(nr::Workspace *)workspace, threads);
@@ -109,6 +110,7 @@ int nr_ngp_render(const nr_ngp *field, const float *origins, const float *direct
 int nr_ngp_density(const nr_ngp *field, const float *points, int64_t n, float *density, void *workspace,
                    int threads) try {
   if (!nr::valid(*field)) return NR_BAD_ARGUMENT;
+  const std::lock_guard<std::mutex> alone(((nr::Workspace *)workspace)->busy);
   return nr::dispatch(*field, [&](auto mode) {
     return nr::density<decltype(mode)>(*field, points, n, density, *(nr::Workspace *)workspace, threads);
   });

@@ -346,6 +346,7 @@ int nr_ngp_train_step(const nr_ngp *field, const nr_pixels *pixels, nr_ngp_step 
   if (!nr::valid(*field) || !nr::valid(spacing) || step->rays < 1 || step->active_levels < 1 ||
       step->active_levels > field->grid.levels)
     return NR_BAD_ARGUMENT;
+  const std::lock_guard<std::mutex> alone(((nr::Workspace *)workspace)->busy);
   return nr::dispatch(*field, [&](auto mode) {
     return nr::train<decltype(mode)>(*field, *pixels, *step, *(nr::Workspace *)workspace, threads);
   });

@@ -2,6 +2,7 @@
 #pragma once
 #include <algorithm>
 #include <memory>
+#include <mutex>
 #include <type_traits>
 #include <vector>
 
@@ -33,6 +34,7 @@ struct OccupancyVisits {
 };
 
 struct Workspace {
+  std::mutex busy; /* one call at a time: threads that share a field take turns */
   template <class Mode> using Tracers = std::vector<std::unique_ptr<BlockTracer<Mode>>>;
   template <class Mode> struct OfMode {
     Tracers<Mode> tracers;
