@@ -55,7 +55,7 @@ class Model(Protocol):
     def render(
         self, camera: Cameras, outputs: Sequence[str] = ("rgb",), background: Colour | None = None
     ) -> Rendered:
-        """The picture that one camera takes, (height, width), without gradients."""
+        """The picture that one camera takes, (height, width), or those of n, (n, height, width)."""
         ...
 
     def description(self) -> dict[str, Any]:
@@ -88,11 +88,14 @@ class RayModel:
     def render(
         self, camera: Cameras, outputs: Sequence[str] = ("rgb",), background: Colour | None = None
     ) -> Rendered:
-        """The picture that one camera takes, on the camera's device: see `Rendered`.
+        """The pictures of one camera or of several, on the cameras' device: see `Rendered`.
 
+        camera: one, for (height, width), or n of one size, for (n, height, width).
         background: the colour behind everything; the scene's own if not given.
-        Raises: ValueError for an output that the method cannot give, or more than one camera.
+        Raises: ValueError for an output that the method cannot give, or cameras of several sizes or none.
         """
+        if camera.shape:
+            return self._render_each(camera, outputs, background)
         known = (*self.ray_outputs, "z_depth") if "distance" in self.ray_outputs else self.ray_outputs
         check_outputs(outputs, known)
         there = camera.to(self.device)
@@ -108,6 +111,14 @@ class RayModel:
             found["z_depth"] = found["distance"] * (rays.directions * forward).sum(-1)
         shape, back = (camera.height, camera.width), camera.camera_to_world.device
         return Rendered(**{name: found[name].unflatten(0, shape).to(back) for name in outputs})
+
+    def _render_each(self, cameras: Cameras, outputs: Sequence[str], background: Colour | None) -> Rendered:
+        if len(cameras.shape) > 1 or len(cameras) == 0:
+            raise ValueError(f"cameras: one, or a row of them, are rendered; got {tuple(cameras.shape)}")
+        if not (isinstance(cameras.width, int) and isinstance(cameras.height, int)):
+            raise ValueError("cameras of several sizes make no stack of pictures; render them one by one")
+        seen = [self.render(cameras[i], outputs, background) for i in range(len(cameras))]
+        return Rendered(**{name: torch.stack([getattr(each, name) for each in seen]) for name in outputs})
 
     def background_colour(self, background: Colour | None) -> Float[Tensor, "3"]:
         """The colour behind everything: the given one, or the scene's, or black."""

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -62,3 +64,26 @@ def test_unknown_output_is_refused_with_the_known_ones(name):
 def test_one_name_is_not_taken_for_a_sequence_of_letters():
     with pytest.raises(ValueError, match=r"\('rgb',\)"):
         check_outputs("rgb", ("rgb",))
+
+
+def test_several_cameras_give_the_pictures_of_each():
+    wall, outputs = Wall(), ("rgb", "z_depth")
+    poses = torch.eye(4).repeat(3, 1, 1)
+    poses[:, 2, 3] = torch.tensor([0.0, 1.0, 2.0])
+    cameras = Cameras.from_fov(poses, 13, 7, 60.0)
+    stack = wall.render(cameras, outputs, background=(0.0, 0.0, 0.0))
+    assert stack.rgb.shape == (3, 7, 13, 3) and stack.opacity is None
+    for index in range(3):
+        one = wall.render(cameras[index], outputs, background=(0.0, 0.0, 0.0))
+        assert torch.equal(stack.rgb[index], one.rgb) and torch.equal(stack.z_depth[index], one.z_depth)
+    assert_close(stack.z_depth[:, 0, 0], torch.tensor([5.0, 4.0, 3.0]))
+
+
+def test_cameras_that_make_no_stack_are_refused():
+    cameras = Cameras.from_fov(torch.eye(4).repeat(2, 1, 1), 13, 7, 60.0)
+    with pytest.raises(ValueError, match="cameras of several sizes make no stack"):
+        Wall().render(replace(cameras, width=torch.tensor([13, 14])))
+    with pytest.raises(ValueError, match=r"one, or a row of them, are rendered; got \(0,\)"):
+        Wall().render(cameras[:0])
+    with pytest.raises(ValueError, match=r"got \(1, 2\)"):
+        Wall().render(cameras[None])
