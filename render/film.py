@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ from torch import Tensor
 
 from render.video import VideoError
 from scenes.cameras import Cameras
-from scenes.images import quantised, read_image, write_png
+from scenes.images import ImageError, quantised, read_image, write_png
 
 Picture = UInt8[Tensor, "h w 3"]
-MODES = {"rgb": ("rgb",), "depth": ("z_depth", "opacity"), "opacity": ("opacity",)}  # and what each needs
+MODES = ("rgb", "depth", "opacity")
 # Near to far: light yellow, orange, purple, blue, nearly black; each darker than the one before.
 DEPTH_COLOURS = (
     (1.0, 0.97, 0.75),
@@ -35,15 +36,21 @@ class KeptFrames:
     """
 
     def __init__(self, folder: Path, key: str) -> None:
-        """Raises: VideoError if the folder holds something that is not of a film."""
-        self.folder = folder
-        stated = folder / "film.json"
-        if not stated.is_file() and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise VideoError(f"{folder}: holds something already; choose another place with --out")
-        if not stated.is_file() or stated.read_text() != json.dumps({"key": key}):
+        """Raises: VideoError if the folder holds frames that are not of a film under way, or is a file."""
+        self.folder, self.record = folder, folder / ".render-film.json"
+        stated = json.dumps({"film": key})
+        if folder.exists() and not folder.is_dir():
+            raise VideoError(f"{folder}: is a file; choose another place with --out")
+        if not self.record.is_file() and any(self._frames()):
+            raise VideoError(f"{folder}: holds frames already; choose another place with --out")
+        if not self.record.is_file() or self.record.read_text() != stated:
             self.remove()
             folder.mkdir(parents=True, exist_ok=True)
-            stated.write_text(json.dumps({"key": key}))
+            self.record.write_text(stated)
+
+    def _frames(self) -> list[Path]:
+        entries = self.folder.iterdir() if self.folder.is_dir() else ()
+        return [entry for entry in entries if re.fullmatch(r"frame-\d{5,}\.png", entry.name)]
 
     def path(self, index: int) -> Path:
         return self.folder / f"frame-{index:05d}.png"
@@ -58,47 +65,60 @@ class KeptFrames:
         """Frames 0 to count - 1: read where they are kept, else drawn, and kept."""
         for index in range(count):
             path = self.path(index)
-            if path.is_file():
-                yield read_image(path)[..., :3]
-            else:
+            picture = _read(path) if path.is_file() else None
+            if picture is None:
                 picture = draw(index)
                 unfinished = path.with_name(".unfinished.png")
                 write_png(unfinished, picture)
                 unfinished.replace(path)
-                yield picture
+            yield picture
             progress(index + 1, count)
 
     def forget_key(self) -> None:
         """The pictures are what was wanted: they stay."""
-        (self.folder / "film.json").unlink()
+        self.record.unlink()
 
     def remove(self) -> None:
-        if self.folder.is_dir() and (self.folder / "film.json").is_file():
-            for path in (*self.folder.glob("frame-*.png"), self.folder / ".unfinished.png"):
+        if self.record.is_file():
+            for path in (*self._frames(), self.folder / ".unfinished.png"):
                 path.unlink(missing_ok=True)
-            (self.folder / "film.json").unlink()
+            self.record.unlink()
             if not any(self.folder.iterdir()):
                 self.folder.rmdir()
 
 
+def _read(path: Path) -> Picture | None:
+    """A kept frame, or None if it was damaged: it is drawn again then."""
+    try:
+        return read_image(path)[..., :3]
+    except ImageError:
+        return None
+
+
+def depth_output(camera: Cameras) -> str:
+    """Lenses that see to the side and behind have no useful z_depth: along the ray, there."""
+    return "z_depth" if camera.projection == "perspective" else "distance"
+
+
 def draw_modes(model: Any, camera: Cameras, modes: Sequence[str], depths: tuple[float, float]) -> Picture:
     """What a camera sees in each mode, from left to right. depths: nearest and farthest, scene units."""
-    outputs = tuple(dict.fromkeys(output for mode in modes for output in MODES[mode]))
-    seen = model.render(camera, outputs)
+    far = depth_output(camera)
+    needs = {"rgb": ("rgb",), "depth": (far, "opacity"), "opacity": ("opacity",)}
+    seen = model.render(camera, tuple(dict.fromkeys(output for mode in modes for output in needs[mode])))
     drawn = {
         "rgb": lambda: seen.rgb.cpu(),
-        "depth": lambda: depth_colours(seen.z_depth.cpu(), seen.opacity.cpu(), *depths),
+        "depth": lambda: depth_colours(getattr(seen, far).cpu(), seen.opacity.cpu(), *depths),
         "opacity": lambda: seen.opacity.cpu()[..., None].expand(-1, -1, 3),
     }
     return quantised(torch.cat([drawn[mode]() for mode in modes], dim=1))
 
 
 def depth_colours(
-    z_depth: Float[Tensor, "h w"], opacity: Float[Tensor, "h w"], nearest: float, farthest: float
+    depth: Float[Tensor, "h w"], opacity: Float[Tensor, "h w"], nearest: float, farthest: float
 ) -> Float[Tensor, "h w 3"]:
-    """Even steps of 1 / z_depth from light (near) to dark (far); black where nothing is."""
-    there = opacity >= SEEN
-    inverse = 1 / z_depth.clamp(min=1e-9)
+    """Even steps of 1 / depth from light (near) to dark (far); black where nothing is."""
+    there = (opacity >= SEEN) & depth.isfinite()
+    inverse = 1 / torch.where(there, depth, farthest).clamp(min=1e-9)
     place = (1 / nearest - inverse) / (1 / nearest - 1 / farthest)
     stops = torch.tensor(DEPTH_COLOURS)
     along = place.clamp(0, 1) * (len(stops) - 1)
@@ -112,9 +132,9 @@ def depth_range(model: Any, cameras: Cameras) -> tuple[float, float]:
     small = cameras.scaled(max(cameras.width / RANGE_WIDTH, 1.0))
     seen = []
     for index in torch.linspace(0, len(cameras) - 1, min(RANGE_VIEWS, len(cameras))).round().int().tolist():
-        view = model.render(small[index], ("z_depth", "opacity"))
-        there = view.opacity >= SEEN
-        seen.append(view.z_depth[there].cpu())
+        view = model.render(small[index], (depth_output(small), "opacity"))
+        depth = getattr(view, depth_output(small))
+        seen.append(depth[(view.opacity >= SEEN) & depth.isfinite()].cpu())
     depths = torch.cat(seen)
     if not len(depths):
         return 1.0, 2.0  # nothing to show

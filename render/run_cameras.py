@@ -55,6 +55,8 @@ def load_cameras(run: Run) -> tuple[Cameras, tuple[str, ...]]:
             )
         entries = content["cameras"]
         poses = torch.tensor([entry["camera_to_world"] for entry in entries], dtype=torch.float64)
+        if poses.shape[1:] != (4, 4):
+            raise ValueError("a pose is not 4 by 4")
         numbers = {name: torch.tensor([entry[name] for entry in entries]) for name in NUMBERS}
         lenses = None
         if entries[0]["distortion"] is not None:
@@ -62,7 +64,9 @@ def load_cameras(run: Run) -> tuple[Cameras, tuple[str, ...]]:
         moved = transform_poses(torch.tensor(run.config.scene["model_from_input"]).double(), poses).float()
         names = tuple(str(entry["name"]) for entry in entries)
         return Cameras(moved, **_typed(numbers), distortion=lenses, projection=content["projection"]), names
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except RunError:
+        raise
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError) as error:
         raise RunError(f"{path}: cut or altered ({error}); restore it from a copy or train again") from None
 
 

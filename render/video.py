@@ -83,8 +83,8 @@ def write_gif(path: Path, pictures: Iterable[UInt8[Tensor, "h w 3"]], fps: float
         with temporary.open("wb") as file:
             first.save(file, "GIF", save_all=True, append_images=frames, loop=0)
         temporary.replace(path)
-    except OSError as error:
-        raise VideoError(f"{path}: not written: {error}") from error
+    except (OSError, OverflowError) as error:  # a picture that stands for more than 655 seconds
+        raise VideoError(f"{path}: not written: {error}; as .mp4 it can be") from error
     finally:
         temporary.unlink(missing_ok=True)
 

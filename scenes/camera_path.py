@@ -1,7 +1,6 @@
 """nerfstudio's camera_path.json: the cameras of a film, one a frame, in the frame of the scene's input."""
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,11 @@ def write_camera_path(path: str | Path, film: CameraPath) -> None:
         raise ValueError(f"{path}: the cameras of a path are of one size, these are not")
     if cameras.distortion is not None or cameras.projection != "perspective":
         raise ValueError(f"{path}: a camera path holds perspective cameras without distortion")
+    middle = torch.stack((cameras.cx - cameras.width / 2, cameras.cy - cameras.height / 2))
+    if float(middle.abs().max()) > 0.5 or float((cameras.fx / cameras.fy - 1).abs().max()) > 0.01:
+        raise ValueError(
+            f"{path}: a camera path holds centred cameras with square pixels, which these are not"
+        )
     poses = opengl_to_opencv(cameras.camera_to_world.double().cpu())
     aspect = cameras.width / cameras.height
     frames = [
@@ -94,6 +98,10 @@ def _pose(path: Path, index: int, frame: Any) -> torch.Tensor:
     values = [_number(path, f"frame {index}: camera_to_world", number) for number in numbers]
     pose = torch.tensor(values, dtype=torch.float64).view(4, 4)
     turn = pose[:3, :3]
+    if (pose[3] - torch.tensor([0.0, 0.0, 0.0, 1.0])).abs().max() > 1e-6:
+        raise SceneError(
+            f"{path}: frame {index}: camera_to_world must be 16 numbers, row by row: 0 0 0 1 at last"
+        )
     if (turn @ turn.T - torch.eye(3, dtype=torch.float64)).abs().max() > 1e-3 or torch.linalg.det(turn) < 0:
         raise SceneError(f"{path}: frame {index}: camera_to_world does not turn the camera, it distorts it")
     return pose
@@ -116,6 +124,7 @@ def _side(path: Path, content: dict[str, Any], name: str) -> int:
 
 
 def _number(path: Path, what: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise SceneError(f"{path}: {what} is {value!r}; it must be a number")
+    known = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+    if not known:  # NaN is below nothing
+        raise SceneError(f"{path}: {what} is {str(value)[:40]}; it must be a number")
     return float(value)

@@ -13,6 +13,7 @@ from scenes.scene import Scene, Vector
 from scenes.transforms import level_axes
 
 MOST_KEYS = 24  # of a way past a capture's cameras
+SHARPEST = math.radians(60)  # turn from one of them to the next
 
 
 def _check_frames(frames: int) -> None:
@@ -124,14 +125,48 @@ def through(cameras: Cameras, frames: int, width: int, height: int) -> Cameras:
     pose = keys.camera_to_world.double().cpu()
     spread = (pose[:, :3, 3] - pose[:, :3, 3].mean(dim=0)).norm(dim=-1).mean().clamp(min=1e-9)
     # Where it stands and where it looks count alike: a turn by a radian is as far as the cameras' spread.
-    places = torch.cat((pose[:, :3, 3] / spread, pose[:, :3, 2]), dim=-1)
+    places = torch.cat((pose[:, :3, 3] / spread, pose[:, :3, 1], pose[:, :3, 2]), dim=-1)
     far, order = torch.cdist(places, places), [0]
     while len(order) < len(keys):
         left = [i for i in range(len(keys)) if i not in order]
         order.append(min(left, key=lambda i: float(far[order[-1], i])))
     focal = keys.fy.cpu() * height / keys.sizes[:, 1].cpu()
+    pose, focal = _with_stops_in_turns(pose[order], focal[order])
     cx, cy = focal.new_full(focal.shape, width / 2), focal.new_full(focal.shape, height / 2)
-    return interpolate(Cameras(pose.float(), focal, focal, cx, cy, width, height)[order], frames)
+    return interpolate(Cameras(pose.float(), focal, focal, cx, cy, width, height), frames)
+
+
+def _with_stops_in_turns(
+    pose: Float[Tensor, "k 4 4"], focal: Float[Tensor, " k"]
+) -> tuple[Float[Tensor, "n 4 4"], Float[Tensor, " n"]]:
+    """Keys, and others between neighbours that are turned by more than SHARPEST against each other."""
+    poses, focals = [pose[0]], [focal[0]]
+    for index in range(1, len(pose)):
+        start, end = pose[index - 1], pose[index]
+        turn = _turn_between(start[:3, :3], end[:3, :3])
+        parts = 1 + int(float(turn.norm()) / SHARPEST)
+        for part in range(1, parts):
+            stop = torch.lerp(start, end, part / parts)
+            stop[:3, :3] = start[:3, :3] @ torch.linalg.matrix_exp(_skew(turn * part / parts))
+            poses.append(stop)
+            focals.append(torch.lerp(focal[index - 1], focal[index], part / parts))
+        poses.append(end)
+        focals.append(focal[index])
+    return torch.stack(poses), torch.stack(focals)
+
+
+def _turn_between(start: Float[Tensor, "3 3"], end: Float[Tensor, "3 3"]) -> Float[Tensor, "3"]:
+    """The rotation vector from one to the other, in the axes of the first; any of the two for half a turn."""
+    turn = start.T @ end
+    angle = math.acos(min(max((float(turn.diagonal().sum()) - 1) / 2, -1.0), 1.0))
+    axis = torch.linalg.eigh(turn + turn.T)[1][:, -1]  # it stays where it is
+    sense = torch.stack((turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]))
+    return axis * (-angle if float(axis @ sense) < 0 else angle)
+
+
+def _skew(vector: Float[Tensor, "3"]) -> Float[Tensor, "3 3"]:
+    x, y, z = vector.tolist()
+    return vector.new_tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
 
 
 def _catmull_rom(

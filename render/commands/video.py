@@ -58,7 +58,8 @@ def main(arguments: list[str]) -> int:
     run, chosen = find(options.run)
     modes = checked_modes(options.modes)
     cameras, fps = chosen_path(run, options)
-    out = options.out or run.path / f"{Path(options.path).stem}.mp4"
+    own = "" if options.path in PATHS or Path(options.path).stem not in PATHS else "-path"
+    out = options.out or run.path / f"{Path(options.path).stem}{own}.mp4"
     check_out(out, fps)
     if options.save_path:
         save_path(run, cameras, fps, options.save_path)

@@ -1,7 +1,7 @@
 """What every method's model does, and the part that all methods made of rays share."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -91,7 +91,7 @@ class RayModel:
         """The pictures of one camera or of several, on the cameras' device: see `Rendered`.
 
         camera: one, for (height, width), or n of one size, for (n, height, width).
-        background: the colour behind everything; the scene's own if not given.
+        background: the colour behind everything, and beyond what a lens sees; the scene's own if not given.
         Raises: ValueError for an output that the method cannot give, or cameras of several sizes or none.
         """
         if camera.shape:
@@ -100,6 +100,11 @@ class RayModel:
         check_outputs(outputs, known)
         there = camera.to(self.device)
         rays = there.rays().reshape(-1)
+        unseen = ~rays.directions.isfinite().all(dim=-1)  # beyond what the lens sees
+        if bool(unseen.any()):
+            rays = replace(
+                rays, directions=torch.where(unseen[:, None], forward_axis(there), rays.directions)
+            )
         wanted = {"distance" if name == "z_depth" else name for name in outputs}
         chunks = [
             self.render_rays_of(there, rays[i : i + self.rays_per_chunk], tuple(wanted), background)
@@ -107,8 +112,9 @@ class RayModel:
         ]
         found = {name: torch.cat([getattr(chunk, name) for chunk in chunks]) for name in wanted}
         if "z_depth" in outputs:
-            forward = there.camera_to_world[:3, 2]
-            found["z_depth"] = found["distance"] * (rays.directions * forward).sum(-1)
+            found["z_depth"] = found["distance"] * (rays.directions * forward_axis(there)).sum(-1)
+        for name in found:
+            found[name][unseen] = self.background_colour(background) if name == "rgb" else 0.0
         shape, back = (camera.height, camera.width), camera.camera_to_world.device
         return Rendered(**{name: found[name].unflatten(0, shape).to(back) for name in outputs})
 
@@ -123,6 +129,10 @@ class RayModel:
     def background_colour(self, background: Colour | None) -> Float[Tensor, "3"]:
         """The colour behind everything: the given one, or the scene's, or black."""
         return torch.tensor(background or self.background or (0.0, 0.0, 0.0), device=self.device)
+
+
+def forward_axis(camera: Cameras) -> Float[Tensor, "3"]:
+    return camera.camera_to_world[:3, 2]
 
 
 def check_outputs(outputs: Iterable[str], known: Sequence[str]) -> None:

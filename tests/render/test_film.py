@@ -1,6 +1,7 @@
 """A film shows what was asked for, and one that is broken off goes on where it stopped."""
 
-import json
+import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -96,8 +97,13 @@ def test_another_film_starts_afresh_and_leaves_what_is_not_its_own(tmp_path):
     assert KeptFrames(folder, "b").there(3) == 0
     KeptFrames(folder, "b").remove()
     assert [entry.name for entry in folder.iterdir()] == ["notes.txt"]
-    with pytest.raises(VideoError, match=r"frames: holds something already; choose another place with --out"):
+    (folder / "frame-00000.png").write_bytes(b"mine")
+    (folder / "film.json").write_text("mine too")
+    with pytest.raises(VideoError, match=r"frames: holds frames already; choose another place with --out"):
         KeptFrames(folder, "b")
+    assert (folder / "frame-00000.png").read_bytes() == b"mine"
+    with pytest.raises(VideoError, match=r"notes\.txt: is a file"):
+        KeptFrames(folder / "notes.txt", "b")
 
 
 def test_the_key_changes_with_what_is_shown():
@@ -121,5 +127,36 @@ def test_the_key_changes_with_what_is_shown():
 
 def test_a_damaged_record_of_the_film_starts_afresh(tmp_path):
     KeptFrames(tmp_path / "f", "a").path(0).write_bytes(b"x")
-    (tmp_path / "f" / "film.json").write_text(json.dumps({"key": "a"})[:-3])
+    record = tmp_path / "f" / ".render-film.json"
+    record.write_text(record.read_text()[:-3])
     assert KeptFrames(tmp_path / "f", "a").there(1) == 0
+
+
+def test_a_damaged_frame_is_drawn_again(tmp_path):
+    kept = KeptFrames(tmp_path / "f", "a")
+    kept.path(1).write_bytes(b"")
+    pictures = list(
+        kept.pictures(2, lambda index: torch.full((4, 6, 3), 9 + index, dtype=torch.uint8), nothing)
+    )
+    assert [int(p[0, 0, 0]) for p in pictures] == [9, 10] and kept.path(1).stat().st_size > 0
+
+
+def test_what_a_lens_does_not_see_has_no_depth():
+    depth, opacity = torch.tensor([[2.0, math.nan, math.inf]]), torch.tensor([[1.0, 1.0, math.nan]])
+    shown = depth_colours(depth, opacity, 2.0, 4.0)[0]
+    torch.testing.assert_close(shown[0], torch.tensor(DEPTH_COLOURS[0]))
+    assert (shown[1:] == 0).all()
+
+
+def test_a_camera_that_sees_all_around_shows_distances():
+    """Behind it z_depth is negative; what is as far away has one colour."""
+
+    class Around(Slab):
+        def render(self, camera, outputs=("rgb",), background=None):
+            shape = (camera.height, camera.width)
+            return Rendered(opacity=torch.ones(shape), distance=torch.full(shape, 3.0))
+
+    cameras = replace(rig(2, 8, 0.0), projection="equirectangular")
+    nearest, farthest = depth_range(Around(), cameras)
+    assert nearest == pytest.approx(3.0) and farthest == pytest.approx(3.003, abs=1e-3)
+    assert len(draw_modes(Around(), cameras[0], ("depth",), (2.0, 4.0)).flatten(0, 1).unique(dim=0)) == 1

@@ -87,3 +87,17 @@ def test_cameras_that_make_no_stack_are_refused():
         Wall().render(cameras[:0])
     with pytest.raises(ValueError, match=r"got \(1, 2\)"):
         Wall().render(cameras[None])
+
+
+def test_beyond_what_the_lens_sees_is_the_background():
+    """A barrel so strong that the corners have no ray: nothing there, and no NaN anywhere."""
+    lens = torch.zeros(8)
+    lens[0] = -0.6
+    bent = replace(camera(40, 40), distortion=lens)
+    hidden = ~bent.rays().directions.isfinite().all(dim=-1)
+    assert 0 < int(hidden.sum()) < 800
+    seen = Wall().render(bent, ("rgb", "opacity", "distance", "z_depth"), background=(0.1, 0.2, 0.3))
+    assert_close(seen.rgb[hidden], torch.tensor([0.1, 0.2, 0.3]).expand(int(hidden.sum()), 3))
+    assert not seen.opacity[hidden].any() and not seen.z_depth[hidden].any()
+    assert_close(seen.z_depth[~hidden], torch.full((int((~hidden).sum()),), 5.0))
+    assert all(getattr(seen, name).isfinite().all() for name in ("rgb", "opacity", "distance"))

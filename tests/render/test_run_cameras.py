@@ -55,7 +55,11 @@ def test_they_are_written_in_the_frame_of_the_input(run, toy_folder):
 def test_a_file_that_is_missing_or_damaged_is_named(run):
     path = run.path / "cameras.json"
     whole = path.read_text()
+    content = json.loads(whole)
+    for entry in content["cameras"]:
+        del entry["camera_to_world"][3]
     for damaged in (
+        json.dumps(content),
         whole[:-30],
         whole.replace('"fx"', '"f"'),
         whole.replace("[", "", 1),
@@ -66,7 +70,7 @@ def test_a_file_that_is_missing_or_damaged_is_named(run):
         with pytest.raises(RunError, match=r"cameras\.json: cut or altered"):
             load_cameras(run)
     path.write_text(whole.replace('"version": 1', '"version": 9'))
-    with pytest.raises(RunError, match=r"version 9, this program reads"):
+    with pytest.raises(RunError, match=r"cameras\.json: render cameras version 9, this program reads"):
         load_cameras(run)
     path.unlink()
     with pytest.raises(RunError, match=r"this run knows no cameras of its own; train it again"):

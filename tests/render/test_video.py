@@ -94,6 +94,9 @@ def test_a_gif_that_cannot_be_is_refused_and_leaves_nothing(tmp_path):
     with pytest.raises(VideoError, match="no pictures"):
         write_gif(tmp_path / "a.gif", [])
 
+    with pytest.raises(VideoError, match=r"a\.gif: not written: .*; as \.mp4 it can be"):
+        write_gif(tmp_path / "a.gif", [grey(10, 8, 8)] * 700, 1)  # one picture, for 700 seconds
+
     def pictures():
         yield grey(10, 8, 8)
         raise KeyboardInterrupt

@@ -88,7 +88,7 @@ def test_what_is_wrong_is_said_and_nothing_is_written(run, tmp_path):
 def test_a_folder_that_holds_other_things_is_left_alone(run, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "frame-00000.png").write_bytes(b"mine")
-    with pytest.raises(RuntimeError, match="mine: holds something already"):
+    with pytest.raises(RuntimeError, match="mine: holds frames already"):
         main([str(run), "--frames", "2", "--out", str(tmp_path / "mine")])
     assert (tmp_path / "mine" / "frame-00000.png").read_bytes() == b"mine"
 

@@ -51,7 +51,9 @@ def test_a_path_as_nerfstudio_writes_it(tmp_path):
             "frame 1: camera_to_world must be 16",
         ),
         (lambda c: c["camera_path"][1]["camera_to_world"].__setitem__(0, math.nan), "frame 1.* is nan"),
-        (lambda c: c["camera_path"][1].update(camera_to_world=[1] * 16), "frame 1.*distorts"),
+        (lambda c: c["camera_path"][1]["camera_to_world"].__setitem__(0, 9), "frame 1.*distorts"),
+        (lambda c: c["camera_path"][1]["camera_to_world"].__setitem__(12, 3.0), "frame 1.*0 0 0 1 at last"),
+        (lambda c: c.update(fps=10**400), "fps is 1000000"),
         (lambda c: c["camera_path"].__setitem__(1, 7), "frame 1: camera_to_world must be 16"),
     ],
 )
@@ -74,4 +76,9 @@ def test_what_is_no_json_or_cannot_be_held_is_refused(tmp_path):
     lens = CameraPath(type(cameras)(**{**vars(cameras), "distortion": torch.zeros(3, 8)}), 24)
     with pytest.raises(ValueError, match="without distortion"):
         write_camera_path(tmp_path / "q.json", lens)
+    for change in ({"cx": cameras.cx + 2}, {"fx": 1.1 * cameras.fx}):
+        with pytest.raises(ValueError, match="centred cameras with square pixels, which these are not"):
+            write_camera_path(
+                tmp_path / "q.json", CameraPath(type(cameras)(**{**vars(cameras), **change}), 24)
+            )
     assert not (tmp_path / "q.json").exists()

@@ -164,3 +164,22 @@ def test_a_way_through_many_cameras_takes_some_evenly():
     path = through(cameras, MOST_KEYS, 8, 6)
     assert_close(path.centres[:, 0], torch.linspace(0, 199, MOST_KEYS).round(), atol=1e-3, rtol=0)
     assert len(through(cameras[:1], 3, 8, 6)) == 3
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_way_past_cameras_that_look_all_ways_turns_gently(seed):
+    """Random turns, a half one among them: at most 0.2 radians from frame to frame, past every camera."""
+    generator = torch.Generator().manual_seed(seed)
+    turns = torch.linalg.qr(torch.randn(12, 3, 3, generator=generator, dtype=torch.float64))[0]
+    turns = turns * torch.linalg.det(turns)[:, None, None]
+    turns[1] = turns[0] @ torch.diag(torch.tensor([1.0, -1.0, -1.0]).double())
+    poses = torch.eye(4).repeat(12, 1, 1)
+    poses[:, :3, :3], poses[:, :3, 3] = turns.float(), torch.randn(12, 3, generator=generator)
+    cameras = Cameras.from_fov(poses, 8, 6, 50.0)
+    path = through(cameras, 600, 8, 6).camera_to_world[:, :3, :3]
+    assert_close(path @ path.mT, torch.eye(3).expand(600, 3, 3), atol=1e-4, rtol=0)
+    assert float(torch.linalg.det(path).min()) > 0
+    cosine = ((path[1:] * path[:-1]).sum(dim=(1, 2)) - 1) / 2
+    assert float(cosine.clamp(-1, 1).acos().max()) < 0.2
+    for turn in cameras.camera_to_world[:, :3, :3]:
+        assert float((path - turn).norm(dim=(1, 2)).min()) < 0.2
