@@ -113,8 +113,10 @@ class RayModel:
         found = {name: torch.cat([getattr(chunk, name) for chunk in chunks]) for name in wanted}
         if "z_depth" in outputs:
             found["z_depth"] = found["distance"] * (rays.directions * forward_axis(there)).sum(-1)
-        for name in found:
-            found[name][unseen] = self.background_colour(background) if name == "rgb" else 0.0
+        if bool(unseen.any()):
+            nothing = {"rgb": self.background_colour(background)}
+            for name, values in found.items():
+                values[unseen] = nothing.get(name, torch.zeros((), device=self.device)).to(values)
         shape, back = (camera.height, camera.width), camera.camera_to_world.device
         return Rendered(**{name: found[name].unflatten(0, shape).to(back) for name in outputs})
 

@@ -3,6 +3,7 @@
 import struct
 import sys
 import threading
+import time
 import zlib
 from pathlib import Path
 
@@ -254,6 +255,7 @@ def test_a_failure_stops_the_others():
 
     def take(index: int, image: Tensor) -> None:
         taken.append(index)
+        time.sleep(0.001)  # a picture takes its time: who waits can be told before all are through
         raise ImageError("broken")
 
     many = ImageSequence(tuple(torch.zeros(2, 2, 3, dtype=torch.uint8) for _ in range(5000)))
