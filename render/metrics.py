@@ -1,5 +1,7 @@
 """How far a picture is from the truth. Pictures are (*n, height, width, channels) in [0, data_range]."""
 
+import math
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -8,6 +10,11 @@ from torch.nn import functional as F
 WINDOW, SIGMA = 11, 1.5  # pixels; SSIM's gaussian window
 K1, K2 = 0.01, 0.03
 STRIP = 512  # rows whose windows are looked at together: they take a dozen copies of the picture
+
+
+def psnr_of(squared_error: float) -> float:
+    """dB, of a mean squared error of values in [0, 1]; NaN for what is no number."""
+    return -10 * math.log10(max(squared_error, 1e-12)) if squared_error >= 0 else math.nan
 
 
 def psnr(

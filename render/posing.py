@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from render.refinement import moved, whitening
+from render.refinement import moved, places_between, whitening
 from scenes.cameras import Cameras
 from scenes.images import downscaled, quantised, shrunk_mask
 from scenes.scene import Bounds
@@ -76,12 +76,6 @@ def gauss_newton_step(
     square = slope.T @ slope
     damped = square + torch.diag(damping * square.diagonal() + 1e-12)
     return -torch.linalg.solve(damped, slope.T @ off).float()
-
-
-def places_between(minimum: Float[Tensor, "3"], maximum: Float[Tensor, "3"]) -> Float[Tensor, "m 3"]:
-    """Points all over a box."""
-    along = (torch.arange(8) + 0.5) / 8
-    return minimum + (maximum - minimum) * torch.cartesian_prod(along, along, along)
 
 
 def with_pose(camera: Cameras, pose: Float[Tensor, "3 4"]) -> Cameras:

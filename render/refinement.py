@@ -186,3 +186,9 @@ def skew(vector: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3 3"]:
     x, y, z = vector.unbind(-1)
     zero = torch.zeros_like(x)
     return torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), dim=-1).unflatten(-1, (3, 3))
+
+
+def places_between(minimum: Float[Tensor, "3"], maximum: Float[Tensor, "3"]) -> Float[Tensor, "m 3"]:
+    """Points all over a box."""
+    along = (torch.arange(8) + 0.5) / 8
+    return minimum + (maximum - minimum) * torch.cartesian_prod(along, along, along)

@@ -41,7 +41,7 @@ def test_the_library_calls_keep_their_arguments():
         (Cameras, ["camera_to_world", "fx", "fy", "cx", "cy", "width", "height", "distortion", "projection"]),
         (Rays, ["origins", "directions"]),
         (Bounds, ["minimum", "maximum", "near", "far", "unbounded", "frustum"]),
-        (Rendered, ["rgb", "opacity", "distance", "z_depth", "normal"]),
+        (Rendered, ["rgb", "opacity", "distance", "z_depth", "normal", "samples"]),
         (FieldOutput, ["density", "rgb"]),
     ],
 )

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-ABI_VERSION = 5  # NR_ABI_VERSION in csrc/kernels.h
+ABI_VERSION = 6  # NR_ABI_VERSION in csrc/kernels.h
 FOLDER = Path(__file__).parent
 
 # Bits of nr_cpu_features() that a library needs; the best one stands last.
@@ -65,7 +65,7 @@ SIGNATURES = {
     "nr_sparse_adam": (*(ARRAY,) * 4, c_int64, c_int32, *(c_float,) * 4, c_int64),
     "nr_occupancy_bits": (ARRAY, c_int32, c_int32, c_float, ARRAY),
     "nr_ngp_train_step": (c_void_p,) * 4,
-    "nr_ngp_render": (c_void_p, ARRAY, ARRAY, c_int64, *(c_float,) * 5, *(ARRAY,) * 3, *(c_void_p,) * 3),
+    "nr_ngp_render": (c_void_p, ARRAY, ARRAY, c_int64, *(c_float,) * 5, *(ARRAY,) * 5, *(c_void_p,) * 3),
     "nr_ngp_density": (c_void_p, ARRAY, c_int64, ARRAY, c_void_p),
     "nr_ngp_update_occupancy": (c_void_p,) * 3,
     "nr_use_huge_pages": (ARRAY, c_int64),

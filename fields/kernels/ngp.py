@@ -44,6 +44,8 @@ class Limits:
     fade                  gradients of samples nearer than this are scaled by (t / fade)^2; sides of the box
     lowest_transmittance  samples behind less than this are dropped
     lowest_weight         samples that weigh no more than this have no colour and no gradient
+    crop                  (3, 4) map of the unit cube, or None: samples that it sends out of [-1, 1]^3 are
+                          left out; only rendering has it
     """
 
     march_step: float
@@ -52,6 +54,7 @@ class Limits:
     march_growth: float = 0.0
     march_near: float = 0.0
     fade: float = 0.0
+    crop: Float[Tensor, "3 4"] | None = None
 
     @property
     def cut_nothing(self) -> bool:
@@ -264,21 +267,31 @@ class FusedNGP:
         return StepResult(step.loss, step.squared_error, step.evaluated, step.selected, stages, told)
 
     def render(
-        self, origins: Float[Tensor, "n 3"], directions: Float[Tensor, "n 3"], limits: Limits
-    ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, " n"], Float[Tensor, " n"]]:
-        """rgb without a background, opacity, and sum of weight x distance, of rays in the model frame."""
+        self,
+        origins: Float[Tensor, "n 3"],
+        directions: Float[Tensor, "n 3"],
+        limits: Limits,
+        *,
+        count: bool = False,
+    ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, " n"], Float[Tensor, " n"], Int[Tensor, " n"] | None]:
+        """rgb without a background, opacity, and sum of weight x distance, of rays in the model frame.
+
+        count: also how many samples of each ray were seen, int32; else None.
+        """
         rays = len(origins)
         check_array("origins", origins, (None, 3))
         check_array("directions", directions, (rays, 3))
         rgb, opacity, distance = torch.empty(rays, 3), torch.empty(rays), torch.empty(rays)
+        samples = torch.empty(rays, dtype=torch.int32) if count else None
+        crop = None if limits.crop is None else limits.crop.float().contiguous()
         field, evaluated, selected = self._struct(), c_int64(), c_int64()
         self.library.call(
             "nr_ngp_render", ctypes.addressof(field), origins, directions, rays,
             limits.march_step, limits.march_growth, limits.march_near,
-            limits.lowest_transmittance, limits.lowest_weight, rgb, opacity, distance,
+            limits.lowest_transmittance, limits.lowest_weight, crop, rgb, opacity, distance, samples,
             ctypes.addressof(evaluated), ctypes.addressof(selected), self.workspace,
         )  # fmt: skip
-        return rgb, opacity, distance
+        return rgb, opacity, distance, samples
 
     def density(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         """Density (1 / model unit) at points of the model frame."""

@@ -5,10 +5,12 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int32
 from torch import Tensor
 
+from render.normals import surface_normals
 from scenes.cameras import Cameras
+from scenes.crop import Crop
 from scenes.pixels import PixelSource
 from scenes.rays import Rays
 
@@ -23,7 +25,8 @@ class Rendered:
     opacity   share of the ray that is stopped, in [0, 1] up to rounding
     distance  along the ray, scene units: mean of what it meets, 0 where it meets nothing
     z_depth   the same along the optical axis of the camera
-    normal    unit length, model frame, towards the camera
+    normal    unit length, model frame, towards the camera; 0 where the ray meets nothing
+    samples   how many places along the ray the method looked at
     """
 
     rgb: Float[Tensor, "*s 3"] | None = None
@@ -31,6 +34,7 @@ class Rendered:
     distance: Float[Tensor, "*s"] | None = None
     z_depth: Float[Tensor, "*s"] | None = None
     normal: Float[Tensor, "*s 3"] | None = None
+    samples: Int32[Tensor, "*s"] | None = None
 
 
 class Model(Protocol):
@@ -53,7 +57,11 @@ class Model(Protocol):
         ...
 
     def render(
-        self, camera: Cameras, outputs: Sequence[str] = ("rgb",), background: Colour | None = None
+        self,
+        camera: Cameras,
+        outputs: Sequence[str] = ("rgb",),
+        background: Colour | None = None,
+        crop: Crop | None = None,
     ) -> Rendered:
         """The picture that one camera takes, (height, width), or those of n, (n, height, width)."""
         ...
@@ -66,38 +74,55 @@ class Model(Protocol):
 class RayModel:
     """`render` for methods whose pixels are rays that know nothing of each other.
 
-    A subclass implements `render_rays` for the names in `ray_outputs`; z_depth follows from distance.
+    A subclass implements `render_rays` for the names in `ray_outputs`; z_depth and normal follow from
+    distance.
     """
 
-    ray_outputs: ClassVar[tuple[str, ...]] = ("rgb", "opacity", "distance")
+    ray_outputs: ClassVar[tuple[str, ...]] = ("rgb", "opacity", "distance", "samples")
     rays_per_chunk: int = 4096
     background: Colour | None  # of the scene, behind everything; None means black
     device: torch.device
 
-    def render_rays(self, rays: Rays, outputs: Sequence[str], background: Colour | None = None) -> Rendered:
-        """What is seen along rays of any number, (n,); one chunk of a picture."""
+    def render_rays(
+        self,
+        rays: Rays,
+        outputs: Sequence[str],
+        background: Colour | None = None,
+        crop: Crop | None = None,
+    ) -> Rendered:
+        """What is seen along rays of any number, (n,); one chunk of a picture. See `render`."""
         raise NotImplementedError
 
     def render_rays_of(
-        self, camera: Cameras, rays: Rays, outputs: Sequence[str], background: Colour | None
+        self,
+        camera: Cameras,
+        rays: Rays,
+        outputs: Sequence[str],
+        background: Colour | None,
+        crop: Crop | None,
     ) -> Rendered:
         """`render_rays`, for a method to override whose rays need to know their camera."""
-        return self.render_rays(rays, outputs, background)
+        return self.render_rays(rays, outputs, background, crop)
 
     @torch.no_grad()
     def render(
-        self, camera: Cameras, outputs: Sequence[str] = ("rgb",), background: Colour | None = None
+        self,
+        camera: Cameras,
+        outputs: Sequence[str] = ("rgb",),
+        background: Colour | None = None,
+        crop: Crop | None = None,
     ) -> Rendered:
         """The pictures of one camera or of several, on the cameras' device: see `Rendered`.
 
         camera: one, for (height, width), or n of one size, for (n, height, width).
         background: the colour behind everything, and beyond what a lens sees; the scene's own if not given.
+        crop: a box, model frame, outside of which nothing is.
         Raises: ValueError for an output that the method cannot give, or cameras of several sizes or none.
         """
         if camera.shape:
-            return self._render_each(camera, outputs, background)
-        known = (*self.ray_outputs, "z_depth") if "distance" in self.ray_outputs else self.ray_outputs
-        check_outputs(outputs, known)
+            return self._render_each(camera, outputs, background, crop)
+        derived = ("z_depth", "normal") if "distance" in self.ray_outputs else ()
+        check_outputs(outputs, (*self.ray_outputs, *derived))
         there = camera.to(self.device)
         rays = there.rays().reshape(-1)
         unseen = ~rays.directions.isfinite().all(dim=-1)  # beyond what the lens sees
@@ -105,27 +130,29 @@ class RayModel:
             rays = replace(
                 rays, directions=torch.where(unseen[:, None], forward_axis(there), rays.directions)
             )
-        wanted = {"distance" if name == "z_depth" else name for name in outputs}
+        wanted = {"distance" if name in derived else name for name in outputs}
         chunks = [
-            self.render_rays_of(there, rays[i : i + self.rays_per_chunk], tuple(wanted), background)
+            self.render_rays_of(there, rays[i : i + self.rays_per_chunk], tuple(wanted), background, crop)
             for i in range(0, len(rays), self.rays_per_chunk)
         ]
         found = {name: torch.cat([getattr(chunk, name) for chunk in chunks]) for name in wanted}
-        if "z_depth" in outputs:
-            found["z_depth"] = found["distance"] * (rays.directions * forward_axis(there)).sum(-1)
         if bool(unseen.any()):
             nothing = {"rgb": self.background_colour(background)}
             for name, values in found.items():
                 values[unseen] = nothing.get(name, torch.zeros((), device=self.device)).to(values)
         shape, back = (camera.height, camera.width), camera.camera_to_world.device
-        return Rendered(**{name: found[name].unflatten(0, shape).to(back) for name in outputs})
+        found = {name: values.unflatten(0, shape) for name, values in found.items()}
+        found |= from_distance(outputs, rays.reshape(*shape), found.get("distance"), forward_axis(there))
+        return Rendered(**{name: found[name].to(back) for name in outputs})
 
-    def _render_each(self, cameras: Cameras, outputs: Sequence[str], background: Colour | None) -> Rendered:
+    def _render_each(
+        self, cameras: Cameras, outputs: Sequence[str], background: Colour | None, crop: Crop | None
+    ) -> Rendered:
         if len(cameras.shape) > 1 or len(cameras) == 0:
             raise ValueError(f"cameras: one, or a row of them, are rendered; got {tuple(cameras.shape)}")
         if not (isinstance(cameras.width, int) and isinstance(cameras.height, int)):
             raise ValueError("cameras of several sizes make no stack of pictures; render them one by one")
-        seen = [self.render(cameras[i], outputs, background) for i in range(len(cameras))]
+        seen = [self.render(cameras[i], outputs, background, crop) for i in range(len(cameras))]
         return Rendered(**{name: torch.stack([getattr(each, name) for each in seen]) for name in outputs})
 
     def background_colour(self, background: Colour | None) -> Float[Tensor, "3"]:
@@ -135,6 +162,22 @@ class RayModel:
 
 def forward_axis(camera: Cameras) -> Float[Tensor, "3"]:
     return camera.camera_to_world[:3, 2]
+
+
+def from_distance(
+    outputs: Sequence[str],
+    rays: Rays,
+    distance: Float[Tensor, "h w"] | None,
+    forward: Float[Tensor, "3"],
+) -> dict[str, Tensor]:
+    """Those of z_depth and normal that are asked for, of what is met at `distance` along rays (h, w)."""
+    found = {}
+    if "z_depth" in outputs:
+        found["z_depth"] = distance * (rays.directions * forward).sum(-1)
+    if "normal" in outputs:
+        points = rays.origins + distance[..., None] * rays.directions
+        found["normal"] = surface_normals(points, distance, rays.directions)
+    return found
 
 
 def check_outputs(outputs: Iterable[str], known: Sequence[str]) -> None:

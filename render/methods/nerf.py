@@ -20,6 +20,7 @@ from render.samplers.hierarchical import RaySamples, Rule, coarse_samples, fine_
 from render.samplers.proposal import points_at
 from render.volume import VolumeRendering, over_background, render_dense
 from scenes.cameras import Cameras
+from scenes.crop import Crop
 from scenes.pixels import PixelSource
 from scenes.rays import Rays
 from scenes.scene import Scene
@@ -186,13 +187,17 @@ class NeRFModel(AdamModel):
             stretch = 1 / (rays.directions * forward).sum(-1)
         return self.space.ends(stretch)
 
-    def render_samples(self, field: NeRFField, rays: Rays, samples: RaySamples) -> VolumeRendering:
-        """What a network shows along rays that are read at these samples."""
+    def render_samples(
+        self, field: NeRFField, rays: Rays, samples: RaySamples, crop: Crop | None = None
+    ) -> VolumeRendering:
+        """What a network, or what of it lies in a crop, shows along rays that are read at these samples."""
         distances = self.space.distances(samples.distances, rays)
         points = self.space.points(points_at(rays, distances))
         reduced = self.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=reduced):
             density, rgb = field(points, rays.directions[:, None])
+        if crop:
+            density = density * crop.contains(points_at(rays, distances))
         edges = self.space.edges(samples, rays, self.config.rule)
         return render_dense(density.to(edges.dtype), rgb.to(edges.dtype), edges, distances)
 
@@ -201,6 +206,7 @@ class NeRFModel(AdamModel):
         rays: Rays,
         outputs: Sequence[str],
         background: Colour | None = None,
+        crop: Crop | None = None,
         forward: Float[Tensor, "*#n 3"] | None = None,
     ) -> Rendered:
         """What is seen along rays (n,), at even samples. `forward`: as in `near_and_far`, else the rays."""
@@ -208,18 +214,25 @@ class NeRFModel(AdamModel):
         config = self.config
         near, far = self.near_and_far(rays, rays.directions if forward is None else forward)
         samples = coarse_samples(near, far, config.coarse_samples, config.rule)
-        seen = self.render_samples(self.coarse, rays, samples)
+        seen = self.render_samples(self.coarse, rays, samples, crop)
         if self.fine is not None:
             samples = fine_samples(samples, seen.weights, config.fine_samples, config.rule)
-            seen = self.render_samples(self.fine, rays, samples)
+            seen = self.render_samples(self.fine, rays, samples, crop)
         rgb = over_background(seen.values, seen.opacity, self.background_colour(background))
-        found = {"rgb": rgb, "opacity": seen.opacity, "distance": seen.distance}
+        count = 2 * config.coarse_samples + config.fine_samples if self.fine else config.coarse_samples
+        looks = torch.full_like(seen.opacity, count, dtype=torch.int32)
+        found = {"rgb": rgb, "opacity": seen.opacity, "distance": seen.distance, "samples": looks}
         return Rendered(**{name: found[name] for name in outputs})
 
     def render_rays_of(
-        self, camera: Cameras, rays: Rays, outputs: Sequence[str], background: Colour | None
+        self,
+        camera: Cameras,
+        rays: Rays,
+        outputs: Sequence[str],
+        background: Colour | None,
+        crop: Crop | None,
     ) -> Rendered:
-        return self.render_rays(rays, outputs, background, camera.camera_to_world[:3, 2])
+        return self.render_rays(rays, outputs, background, crop, camera.camera_to_world[:3, 2])
 
     def description(self) -> dict[str, Any]:
         """What a run's record says of this model."""

@@ -21,7 +21,7 @@ from fields.proposal import ProposalField
 from render.losses import distortion, interlevel, mse
 from render.methods.adam_model import AdamModel
 from render.methods.base import Colour, Rendered, check_outputs
-from render.methods.ngp import psnr_of
+from render.metrics import psnr_of
 from render.samplers.proposal import (
     UNIFORM,
     ProposalSamples,
@@ -31,6 +31,7 @@ from render.samplers.proposal import (
     proposal_samples,
 )
 from render.volume import VolumeRendering, over_background, render_dense
+from scenes.crop import Crop
 from scenes.layout import cube_around
 from scenes.pixels import PixelSource
 from scenes.rays import Rays
@@ -210,9 +211,12 @@ class NerfactoModel(AdamModel):
             anneal=anneal, padding=self.config.padding, generator=generator,
         )  # fmt: skip
 
-    def look(self, rays: Rays, samples: ProposalSamples) -> VolumeRendering:
-        """What the field shows along rays that are read at these samples."""
-        density, rgb = self.field(points_at(rays, samples.distances), rays.directions[:, None])
+    def look(self, rays: Rays, samples: ProposalSamples, crop: Crop | None = None) -> VolumeRendering:
+        """What the field, or what of it lies in a crop, shows along rays that are read at these samples."""
+        points = points_at(rays, samples.distances)
+        density, rgb = self.field(points, rays.directions[:, None])
+        if crop:
+            density = density * crop.contains(points)
         return render_dense(density, rgb, samples.edges, samples.distances)
 
     def near_and_far(self, rays: Rays) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
@@ -224,12 +228,20 @@ class NerfactoModel(AdamModel):
         return clip_to_cube((rays.origins - low) / (high - low), rays.directions / (high - low))
 
     @torch.no_grad()
-    def render_rays(self, rays: Rays, outputs: Sequence[str], background: Colour | None = None) -> Rendered:
+    def render_rays(
+        self,
+        rays: Rays,
+        outputs: Sequence[str],
+        background: Colour | None = None,
+        crop: Crop | None = None,
+    ) -> Rendered:
         """See `RayModel`. The samples of a ray depend on nothing but the ray."""
         check_outputs(outputs, self.ray_outputs)
-        seen = self.look(rays, self.sample(rays))
+        seen = self.look(rays, self.sample(rays), crop)
         rgb = over_background(seen.values, seen.opacity, self.background_colour(background))
-        found = {"rgb": rgb, "opacity": seen.opacity, "distance": seen.distance}
+        count = sum((*self.config.proposal_samples, self.config.samples))
+        samples = torch.full_like(seen.opacity, count, dtype=torch.int32)
+        found = {"rgb": rgb, "opacity": seen.opacity, "distance": seen.distance, "samples": samples}
         return Rendered(**{name: found[name] for name in outputs})
 
     def description(self) -> dict[str, Any]:

@@ -21,13 +21,16 @@ from fields.ngp import NGPField, NGPSpec
 from render.appearance import Appearance
 from render.methods.base import Colour, RayModel, Rendered, check_state
 from render.methods.ngp_composed import composed_step, trace
-from render.refinement import RefinedCameras
+from render.metrics import psnr_of
+from render.refinement import RefinedCameras, places_between
 from render.samplers.occupancy import OccupancyGrid
 from render.volume import over_background
+from scenes.crop import Crop
 from scenes.layout import cube_around
 from scenes.pixels import PixelSource
 from scenes.rays import Rays
 from scenes.scene import Scene
+from scenes.transforms import similarity
 
 PARAMETERS = ("table", "density_weights", "color_weights")
 RAYS_UNIT = 64
@@ -258,14 +261,10 @@ class NGPModel(RayModel):
             self.appearance = Appearance(len(pixels))
             self._recall(self.appearance, "appearance.")
         if self.config.refine_poses and self.cameras is None:
-            self.cameras = RefinedCameras(pixels, self.field.box_side, self.places())
+            low, side = self.field.box_minimum.cpu(), self.field.box_side
+            self.cameras = RefinedCameras(pixels, side, places_between(low, low + side))
             self._recall(self.cameras, "cameras.")
         return self.cameras.pixels if self.cameras else pixels
-
-    def places(self) -> Float[Tensor, "m 3"]:
-        """Points all over the box, model frame."""
-        along = (torch.arange(8) + 0.5) / 8
-        return torch.cartesian_prod(along, along, along) * self.field.box_side + self.field.box_minimum
 
     def _recall(self, part: Appearance | RefinedCameras, name: str) -> None:
         """What a loaded state says of the pictures waits until they come: their number is in no setting."""
@@ -325,22 +324,33 @@ class NGPModel(RayModel):
             grid.update(density_at, march_step, seed=seed, step=self.steps)
 
     @torch.no_grad()
-    def render_rays(self, rays: Rays, outputs: Sequence[str], background: Colour | None = None) -> Rendered:
+    def render_rays(
+        self,
+        rays: Rays,
+        outputs: Sequence[str],
+        background: Colour | None = None,
+        crop: Crop | None = None,
+    ) -> Rendered:
         """See `RayModel`. Samples stand in the middle of their steps."""
-        config = self.config
+        config, side = self.config, self.field.box_side
         step = math.sqrt(3) / config.render_march_steps
         limits = Limits(step, config.render_lowest_transmittance, config.lowest_weight)
         limits = self.without_end(limits, config.render_march_growth)
+        if crop:
+            cube = similarity(1 / side, torch.eye(3), -self.field.box_minimum.cpu() / side)
+            limits = replace(limits, crop=crop.moved(cube).matrix().to(self.device, torch.float32))
         if self.fused:
             origins, directions = rays.origins.contiguous(), rays.directions.contiguous()
-            rgb, opacity, weighted = self.fused.render(origins, directions, limits)
+            count = "samples" in outputs
+            rgb, opacity, weighted, samples = self.fused.render(origins, directions, limits, count=count)
         else:
             middle = torch.full((len(rays),), 0.5, device=self.device)
-            rgb, opacity, weighted, *_ = trace(self, rays, limits, middle)
+            rgb, opacity, weighted, samples, *_ = trace(self, rays, limits, middle)
         found = {
             "rgb": over_background(rgb, opacity, self.background_colour(background)),
             "opacity": opacity,
             "distance": torch.where(opacity > 0, weighted / opacity, 0.0),
+            "samples": samples,
         }
         return Rendered(**{name: found[name] for name in outputs})
 
@@ -383,11 +393,6 @@ class NGPModel(RayModel):
             "space": "nested boxes, contracted" if self.unbounded else "box",
             "parameters": sum(p.numel() for p in self.parameters()),
         }
-
-
-def psnr_of(squared_error: float) -> float:
-    """dB; NaN for what is no number."""
-    return -10 * math.log10(max(squared_error, 1e-12)) if squared_error >= 0 else math.nan
 
 
 def resolve_precision(precision: str, backend: str) -> str:

@@ -6,13 +6,13 @@ Rays are marched to their end, densities looked up, samples cut, colours composi
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int32, Int64
 from torch import Tensor
 
 from fields.base import FieldOutput
 from fields.kernels.adam import sparse_adam
 from fields.kernels.composite import composite, sum_before
-from fields.kernels.march import Spacing, march
+from fields.kernels.march import Marched, Spacing, march
 from fields.kernels.ngp import Limits, StepRays, StepResult, StepSettings
 from render.losses import huber, packed_depth, packed_distortion, packed_opacity
 from render.volume import over_background
@@ -47,7 +47,12 @@ def composed_step(
             epsilon=settings.epsilon, step=settings.step + 1,
         )  # fmt: skip
     return StepResult(
-        found.loss.item(), found.squared_error, found.traced.evaluated, len(found.traced.kept), {}, told
+        found.loss.item(),
+        found.squared_error,
+        int(found.traced.samples.sum()),
+        len(found.traced.kept),
+        {},
+        told,
     )
 
 
@@ -55,14 +60,14 @@ class Traced(NamedTuple):
     """What rays meet. `seen` are the samples before the ray's end, `kept` (their numbers) those that teach.
 
     rgb, opacity, distance  of each ray; distance: sum of weight x distance
-    evaluated               how many samples were seen
+    samples                 how many of each ray's were seen
     kept, ray, t, weights   of the samples that teach: their numbers among all, rays, distances, weights
     """
 
     rgb: Float[Tensor, "rays 3"]
     opacity: Float[Tensor, " rays"]
     distance: Float[Tensor, " rays"]
-    evaluated: int
+    samples: Int32[Tensor, " rays"]
     kept: Int64[Tensor, " k"]
     ray: Int64[Tensor, " k"]
     t: Float[Tensor, " k"]
@@ -152,10 +157,13 @@ def trace(model: "NGPModel", rays: Rays, limits: Limits, jitter: Float[Tensor, "
     """March rays to their end, look densities up, cut, composite. Where samples stand is a constant."""
     field, side = model.field, model.field.box_side
     still = rays.origins.detach(), rays.directions.detach()
+    still = (still[0] - field.box_minimum) / side, still[1]
     marched = march(
-        (still[0] - field.box_minimum) / side, still[1], jitter, model.occupancy.bits, limits.march_step,
+        *still, jitter, model.occupancy.bits, limits.march_step,
         model.backend.name, growth=limits.march_growth, near=limits.march_near,
     )  # fmt: skip
+    if limits.crop is not None:
+        marched = cropped(marched, *still, limits.crop)
     ray = torch.arange(len(jitter), device=model.device).repeat_interleave(marched.ray_start.diff())
     distance = marched.distances * side
     delta = side * Spacing(limits.march_step, limits.march_growth).length(marched.distances)
@@ -180,12 +188,27 @@ def trace(model: "NGPModel", rays: Rays, limits: Limits, jitter: Float[Tensor, "
         rgb=composited.values[:, :3],
         opacity=composited.opacity,
         distance=composited.values[:, 3],
-        evaluated=int(seen.sum()),
+        samples=counts.to(torch.int32),
         kept=kept,
         ray=ray[kept],
         t=marched.distances[kept],
         weights=torch.zeros_like(distance).masked_scatter(seen, composited.weights)[kept],
     )
+
+
+def cropped(
+    marched: Marched,
+    origins: Float[Tensor, "n 3"],
+    directions: Float[Tensor, "n 3"],
+    crop: Float[Tensor, "3 4"],
+) -> Marched:
+    """The samples that `crop` sends into [-1, 1]^3; rays of the unit cube."""
+    rays = len(origins)
+    ray = torch.arange(rays, device=origins.device).repeat_interleave(marched.ray_start.diff())
+    points = origins[ray] + marched.distances[:, None] * directions[ray]
+    kept = ((points @ crop[:, :3].T + crop[:, 3]).abs() <= 1).all(dim=-1)
+    ray_start = torch.nn.functional.pad(torch.bincount(ray[kept], minlength=rays).cumsum(0), (1, 0))
+    return Marched(ray_start, marched.distances[kept])
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ class Wall(RayModel):
     background = (0.25, 0.5, 0.75)
     device = torch.device("cpu")
 
-    def render_rays(self, rays, outputs, background=None):
+    def render_rays(self, rays, outputs, background=None, crop=None):
         distance = (5 - rays.origins[:, 2]) / rays.directions[:, 2]
         seen = {"rgb": rays.at(distance), "opacity": torch.ones_like(distance), "distance": distance}
         seen["rgb"] = seen["rgb"] + self.background_colour(background)
@@ -46,6 +46,11 @@ def test_wall_across_the_axis_has_one_z_depth_and_many_distances():
     assert seen.rgb is None and seen.opacity is None
 
 
+def test_the_normal_of_a_wall_is_its_own_and_towards_the_camera():
+    normal = Wall().render(camera(), outputs=("normal",)).normal
+    assert_close(normal, torch.tensor([0.0, 0.0, -1.0]).expand(7, 13, 3), atol=1e-5, rtol=0)
+
+
 def test_background_is_the_scenes_unless_given():
     own, white = Wall().render(camera()).rgb, Wall().render(camera(), background=(1.0, 1.0, 1.0)).rgb
     assert_close(white - own, torch.tensor([0.75, 0.5, 0.25]).expand(7, 13, 3), atol=1e-5, rtol=0)
@@ -55,9 +60,11 @@ def test_black_may_be_asked_for():
     assert_close(Wall().background_colour((0.0, 0.0, 0.0)), torch.zeros(3))
 
 
-@pytest.mark.parametrize("name", ["normal", "depth"])
+@pytest.mark.parametrize("name", ["normals", "depth"])
 def test_unknown_output_is_refused_with_the_known_ones(name):
-    with pytest.raises(ValueError, match=f"'{name}' is no output.*rgb, opacity, distance, z_depth"):
+    with pytest.raises(
+        ValueError, match=f"'{name}' is no output.*rgb, opacity, distance, samples, z_depth, normal"
+    ):
         Wall().render(camera(), outputs=(name,))
 
 

@@ -7,7 +7,7 @@
 #pragma once
 #include <stdint.h>
 
-#define NR_ABI_VERSION 5
+#define NR_ABI_VERSION 6
 #if defined(__GNUC__)
 #define NR_API extern "C" __attribute__((visibility("default")))
 #else
@@ -182,11 +182,13 @@ NR_API int nr_ngp_train_step(const nr_ngp *field, const nr_pixels *pixels, nr_ng
                              int threads);
 
 /* origins, directions (rays, 3) in the model frame, directions unit; rgb without background (rays, 3),
- * opacity (rays), distance (rays): sum of weight * distance. evaluated, selected: sample counts. */
+ * opacity (rays), distance (rays): sum of weight * distance; samples (rays): how many were seen, or NULL.
+ * crop (3, 4), or NULL: samples that it sends from the unit cube out of [-1, 1]^3 are left out.
+ * evaluated, selected: counts of samples. */
 NR_API int nr_ngp_render(const nr_ngp *field, const float *origins, const float *directions, int64_t rays,
-                         float march_step, float march_growth, float march_near, float lowest_transmittance, float lowest_weight, float *rgb,
-                         float *opacity, float *distance, int64_t *evaluated, int64_t *selected, void *workspace,
-                         int threads);
+                         float march_step, float march_growth, float march_near, float lowest_transmittance,
+                         float lowest_weight, const float *crop, float *rgb, float *opacity, float *distance,
+                         int32_t *samples, int64_t *evaluated, int64_t *selected, void *workspace, int threads);
 
 /* density (n) per model unit at points (n, 3) of the model frame; 0 outside the box if there is one level. */
 NR_API int nr_ngp_density(const nr_ngp *field, const float *points, int64_t n, float *density, void *workspace,

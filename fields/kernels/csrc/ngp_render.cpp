@@ -7,6 +7,7 @@ namespace {
 
 struct Picture {
   float *rgb, *opacity, *distance;
+  int32_t *samples; /* or NULL */
 };
 
 template <class Mode>
@@ -33,6 +34,7 @@ void render_block(const nr_ngp &field, const NgpNetworks<Mode> &networks, const 
   for (int r = 0; r < rays; r++) {
     out.opacity[r] = 1 - tracer.transmittance[r];
     out.distance[r] = tracer.weighted_distance[r] * field.box_side;
+    if (out.samples) out.samples[r] = tracer.samples[r];
   }
 }
 
@@ -45,8 +47,9 @@ int render(const nr_ngp &field, const float *origins, const float *directions, i
   std::vector<Shelf<KeptChunk<Mode>>> kept(threads);
   parallel_blocks(rays, kBlockRays, threads, [&](int64_t begin, int64_t end, int worker) {
     render_block<Mode>(field, networks, grid, origins + begin * 3, directions + begin * 3, (int)(end - begin), limits,
-                       {out.rgb + begin * 3, out.opacity + begin, out.distance + begin}, *tracers[worker],
-                       kept[worker]);
+                       {out.rgb + begin * 3, out.opacity + begin, out.distance + begin,
+                        out.samples ? out.samples + begin : nullptr},
+                       *tracers[worker], kept[worker]);
   });
   workspace.report<Mode>(*evaluated, *selected, nullptr);
   return NR_OK;
@@ -93,15 +96,16 @@ const char *nr_ngp_stage_name(int stage) {
 }
 
 int nr_ngp_render(const nr_ngp *field, const float *origins, const float *directions, int64_t rays, float march_step,
-                  float march_growth, float march_near, float lowest_transmittance, float lowest_weight, float *rgb,
-                  float *opacity, float *distance, int64_t *evaluated, int64_t *selected, void *workspace,
-                  int threads) try {
-  const nr::TraceLimits limits{{march_step, march_growth, march_near}, lowest_transmittance, lowest_weight, false};
+                  float march_growth, float march_near, float lowest_transmittance, float lowest_weight,
+                  const float *crop, float *rgb, float *opacity, float *distance, int32_t *samples, int64_t *evaluated,
+                  int64_t *selected, void *workspace, int threads) try {
+  const nr::TraceLimits limits{{march_step, march_growth, march_near}, lowest_transmittance, lowest_weight,
+                               false, crop, samples != nullptr};
   if (!nr::valid(*field) || !nr::valid(limits.spacing)) return NR_BAD_ARGUMENT;
   const std::lock_guard<std::mutex> alone(((nr::Workspace *)workspace)->busy);
   return nr::dispatch(*field, [&](auto mode) {
-    return nr::render<decltype(mode)>(*field, origins, directions, rays, limits, {rgb, opacity, distance}, evaluated,
-                                      selected, *(nr::Workspace *)workspace, threads);
+    return nr::render<decltype(mode)>(*field, origins, directions, rays, limits, {rgb, opacity, distance, samples},
+                                      evaluated, selected, *(nr::Workspace *)workspace, threads);
   });
 } catch (const std::bad_alloc &) {
   return NR_OUT_OF_MEMORY;

@@ -59,6 +59,14 @@ struct TraceLimits {
   Spacing spacing;
   float lowest_transmittance, lowest_weight;
   bool gradients; /* will be asked for */
+  const float *crop = nullptr; /* (3, 4), or NULL: samples that it sends out of [-1, 1]^3 are left out */
+  bool counted = false;        /* the samples of each ray are wanted */
+
+  bool holds(float x, float y, float z) const {
+    for (const float *row = crop; row < crop + 12; row += 4)
+      if (!(std::fabs(row[0] * x + row[1] * y + row[2] * z + row[3]) <= 1)) return false;
+    return true;
+  }
 };
 
 template <class Mode> class BlockTracer {
@@ -66,6 +74,7 @@ public:
   typedef typename Mode::P P;
   typedef typename P::word word;
   float transmittance[kBlockRays], weighted_distance[kBlockRays]; /* sum of weight * t */
+  int32_t samples[kBlockRays]; /* that were seen, if they are counted */
   alignas(64) word harmonics[kBlockRays][kHarmonics]; /* of each ray's direction, as panel words */
   Shelf<BlockChunk<Mode>> chunks;
   int64_t evaluated = 0, selected = 0;
@@ -81,6 +90,7 @@ public:
     for (int a = 0; a < 3; a++) origin_[a][ray] = origin[a], direction_[a][ray] = direction[a];
     transmittance[ray] = 1;
     weighted_distance[ray] = 0;
+    samples[ray] = 0;
     float y[kHarmonics];
     spherical_harmonics(direction[0], direction[1], direction[2], y);
     if constexpr (P::per_word == 1) {
@@ -102,7 +112,7 @@ public:
     for (int r = 0; r < rays; r++) live[lives++] = r;
     while (lives > 0) {
       watch.start();
-      const int n = march_round(grid, live, lives, samples_in_round(lives), limits.spacing);
+      const int n = march_round(grid, live, lives, samples_in_round(lives), limits);
       watch.lap(kMarch);
       evaluate_round(field, networks, grid.nested(), n, limits, kept);
       int still = 0;
@@ -148,7 +158,8 @@ private:
   int encoding_rows_ = 0, density_hidden_rows_ = 0; /* to keep of each sample */
 
   /* At most `most` further samples of each live ray, ray after ray. */
-  int march_round(const Occupancy &grid, const int *live, int lives, int most, const Spacing &spacing) {
+  int march_round(const Occupancy &grid, const int *live, int lives, int most, const TraceLimits &limits) {
+    const Spacing &spacing = limits.spacing;
     float t[kBlockRays][kRoundSamples];
     int got[kBlockRays] = {};
     for (int i = 0; i < lives; i++) inside_[live[i]] = true;
@@ -161,10 +172,11 @@ private:
         [&](int ray) { inside_[ray] = false; });
     int n = 0;
     for (int i = 0; i < lives; i++)
-      for (int ray = live[i], k = 0; k < got[ray]; k++, n++) {
+      for (int ray = live[i], k = 0; k < got[ray]; k++) {
         sample_ray_[n] = ray;
         sample_t_[n] = t[ray][k];
         for (int a = 0; a < 3; a++) sample_[a][n] = origin_[a][ray] + t[ray][k] * direction_[a][ray];
+        n += !limits.crop || limits.holds(sample_[0][n], sample_[1][n], sample_[2][n]);
       }
     if (grid.nested()) {
       contract_columns(sample_[0], sample_[1], sample_[2], n, sample_length_);
@@ -208,6 +220,7 @@ private:
       const int ray = sample_ray_[begin + i];
       float &before = transmittance[ray];
       if (before < limits.lowest_transmittance) continue;
+      if (limits.counted) samples[ray]++;
       weight[i] = before * opaque[i];
       after[i] = before *= passed[i];
       weighted_distance[ray] += weight[i] * sample_t_[begin + i];
