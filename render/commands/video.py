@@ -29,7 +29,9 @@ def parser() -> Parser:
         metavar="FILE",
         help="FILE.mp4, FILE.gif, or a folder for pictures (default: PATH.mp4 in the run)",
     )
-    parser.add_argument("--modes", default="rgb", help="side by side, of rgb, depth, opacity: rgb,depth")
+    parser.add_argument(
+        "--modes", default="rgb", help="side by side, of rgb, depth, opacity, normal, samples: rgb,depth"
+    )
     parser.add_argument("--frames", type=whole, metavar="N", help=f"pictures (default: {FRAMES})")
     parser.add_argument("--seconds", type=seconds, metavar="TIME", help="length, in place of --frames: 8, 1m")
     parser.add_argument("--fps", type=whole, metavar="N", help=f"pictures a second (default: {FPS})")
@@ -78,7 +80,7 @@ def main(arguments: list[str]) -> int:
 
 def checked_modes(text: str) -> tuple[str, ...]:
     """Raises ValueError for a mode that there is not."""
-    from render.film import MODES
+    from render.modes import MODES
 
     modes = tuple(text.split(","))
     for mode in modes:
@@ -179,7 +181,8 @@ def film(
     fps: float | int = FPS,
 ) -> None:
     """Render a film and write it. Its pictures are kept beside it until it is there."""
-    from render.film import KeptFrames, depth_range, draw_modes, film_key
+    from render.film import KeptFrames, film_key
+    from render.modes import draw_modes, scale_of
     from render.video import write_gif, write_video
 
     alone = out.suffix == ""
@@ -187,12 +190,12 @@ def film(
     count = len(cameras)
     if there := kept.there(count):
         console.say(f"{there} of {count} frames are there from an earlier start")
-    depths = depth_range(model, cameras) if "depth" in modes else (1.0, 2.0)
+    scale = scale_of(model, cameras, modes)
     began, drawn = time.perf_counter(), 0
 
     def draw(index: int) -> Any:
         nonlocal drawn
-        picture, drawn = draw_modes(model, cameras[index], modes, depths), drawn + 1
+        picture, drawn = draw_modes(model, cameras[index], modes, scale), drawn + 1
         return picture
 
     def progress(done: int, total: int) -> None:

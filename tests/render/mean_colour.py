@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from render.methods.base import Colour, RayModel, Rendered
+from scenes.crop import Crop
 from scenes.pixels import PixelSource
 from scenes.rays import Rays
 from scenes.scene import Scene
@@ -57,7 +58,9 @@ class MeanColourModel(RayModel):
         values = {"loss": float(loss), "psnr": float(-10 * torch.log10(loss))}
         return {**values, "rays": len(error), "samples": len(error)}
 
-    def render_rays(self, rays: Rays, outputs: Any, background: Colour | None = None) -> Rendered:
+    def render_rays(
+        self, rays: Rays, outputs: Any, background: Colour | None = None, crop: Crop | None = None
+    ) -> Rendered:
         found = {
             "rgb": self.colour.clamp(0, 1).expand(len(rays), 3).contiguous(),
             "opacity": torch.ones(len(rays)),

@@ -1,12 +1,9 @@
 """A film shows what was asked for, and one that is broken off goes on where it stopped."""
 
-import math
-from dataclasses import replace
-
 import pytest
 import torch
 
-from render.film import DEPTH_COLOURS, KeptFrames, depth_colours, depth_range, draw_modes, film_key
+from render.film import KeptFrames, film_key
 from render.methods.base import Rendered
 from render.video import VideoError
 from scenes.generate.analytic import rig
@@ -15,7 +12,7 @@ from scenes.generate.analytic import rig
 class Slab:
     """Grey everywhere, at a depth that grows from 2 on the left to 4 on the right; nothing in the top row."""
 
-    def render(self, camera, outputs=("rgb",), background=None):
+    def render(self, camera, outputs=("rgb",), background=None, crop=None):
         height, width = camera.height, camera.width
         opacity = torch.ones(height, width)
         opacity[0] = 0
@@ -28,44 +25,6 @@ class Slab:
 
 def nothing(done, total):
     pass
-
-
-def test_modes_stand_side_by_side():
-    picture = draw_modes(Slab(), rig(2, 8, 0.0)[0], ("rgb", "opacity", "depth"), (2.0, 4.0))
-    assert picture.shape == (8, 24, 3)
-    assert (picture[:, :8] == 128).all()
-    assert (picture[0, 8:16] == 0).all() and (picture[1:, 8:16] == 255).all()
-    assert (picture[0, 16:] == 0).all(), "no depth where nothing is"
-    near, far = (torch.tensor(colour) for colour in (DEPTH_COLOURS[0], DEPTH_COLOURS[-1]))
-    torch.testing.assert_close(picture[3, 16] / 255, near, atol=2e-3, rtol=0)
-    torch.testing.assert_close(picture[3, 23] / 255, far, atol=2e-3, rtol=0)
-
-
-def test_what_is_farther_is_darker():
-    depth = torch.linspace(1, 9, 200)[None]
-    shown = depth_colours(depth, torch.ones_like(depth), 1.0, 9.0)[0]
-    light = shown @ torch.tensor([0.2126, 0.7152, 0.0722])
-    assert (light.diff() < 0).all()
-    beyond = depth_colours(torch.tensor([[0.5, 20.0]]), torch.ones(1, 2), 1.0, 9.0)[0]
-    torch.testing.assert_close(beyond, shown[[0, -1]])
-
-
-def test_the_range_of_depths_leaves_the_outermost_out():
-
-    class Specks(Slab):
-        def render(self, camera, outputs=("rgb",), background=None):
-            seen = super().render(camera, outputs)
-            seen.z_depth[1, :2] = torch.tensor([0.01, 900.0])
-            return seen
-
-    nearest, farthest = depth_range(Specks(), rig(20, 128, 0.0))
-    assert nearest == pytest.approx(2.02, abs=0.03) and farthest == pytest.approx(3.98, abs=0.03)
-
-    class Empty(Slab):
-        def render(self, camera, outputs=("rgb",), background=None):
-            return Rendered(opacity=torch.zeros(4, 4), z_depth=torch.zeros(4, 4))
-
-    assert depth_range(Empty(), rig(2, 8, 0.0)) == (1.0, 2.0)
 
 
 def test_kept_frames_are_not_drawn_again(tmp_path):
@@ -139,24 +98,3 @@ def test_a_damaged_frame_is_drawn_again(tmp_path):
         kept.pictures(2, lambda index: torch.full((4, 6, 3), 9 + index, dtype=torch.uint8), nothing)
     )
     assert [int(p[0, 0, 0]) for p in pictures] == [9, 10] and kept.path(1).stat().st_size > 0
-
-
-def test_what_a_lens_does_not_see_has_no_depth():
-    depth, opacity = torch.tensor([[2.0, math.nan, math.inf]]), torch.tensor([[1.0, 1.0, math.nan]])
-    shown = depth_colours(depth, opacity, 2.0, 4.0)[0]
-    torch.testing.assert_close(shown[0], torch.tensor(DEPTH_COLOURS[0]))
-    assert (shown[1:] == 0).all()
-
-
-def test_a_camera_that_sees_all_around_shows_distances():
-    """Behind it z_depth is negative; what is as far away has one colour."""
-
-    class Around(Slab):
-        def render(self, camera, outputs=("rgb",), background=None):
-            shape = (camera.height, camera.width)
-            return Rendered(opacity=torch.ones(shape), distance=torch.full(shape, 3.0))
-
-    cameras = replace(rig(2, 8, 0.0), projection="equirectangular")
-    nearest, farthest = depth_range(Around(), cameras)
-    assert nearest == pytest.approx(3.0) and farthest == pytest.approx(3.003, abs=1e-3)
-    assert len(draw_modes(Around(), cameras[0], ("depth",), (2.0, 4.0)).flatten(0, 1).unique(dim=0)) == 1

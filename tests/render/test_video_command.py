@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import render
-import render.film
+import render.modes
 from render.commands.video import film_size, main
 from scenes.camera_path import read_camera_path
 from scenes.images import read_image
@@ -97,7 +97,7 @@ def test_a_film_that_is_broken_off_goes_on(run, capsys, monkeypatch):
     """Each picture is drawn once, and the film is that of a start that was not disturbed."""
     options = (run, "--frames", 6, "--width", 12)
     made(capsys, *options, "--out", run / "whole.mp4")
-    drawn, draw = [], render.film.draw_modes
+    drawn, draw = [], render.modes.draw_modes
 
     def counted(model, camera, *rest):
         if len(drawn) == 4:
@@ -106,7 +106,7 @@ def test_a_film_that_is_broken_off_goes_on(run, capsys, monkeypatch):
         drawn.append(camera)
         return draw(model, camera, *rest)
 
-    monkeypatch.setattr(render.film, "draw_modes", counted)
+    monkeypatch.setattr(render.modes, "draw_modes", counted)
     with pytest.raises(KeyboardInterrupt):
         main([*map(str, options), "--out", str(run / "film.mp4")])
     assert main([*map(str, options), "--out", str(run / "film.mp4")]) == 0
