@@ -17,17 +17,50 @@ LARGEST_SIDE = 32_768
 
 @dataclass(frozen=True, eq=False)
 class CameraPath:
-    """Cameras in the order of the film, input frame, and how many of them a second shows."""
+    """A film's cameras, input frame.
+
+    cameras  one a frame, in the order of the film
+    fps      how many of them a second shows
+    keys     those that the others were made from, of the same size; None: not known
+    closed   whether the way leads back to the first of them
+    """
 
     cameras: Cameras
     fps: float | int
+    keys: Cameras | None = None
+    closed: bool = False
 
 
 def write_camera_path(path: str | Path, film: CameraPath) -> None:
     """Write perspective cameras of one size. Raises ValueError for others, which the format cannot hold."""
-    cameras = film.cameras
+    cameras, keys = film.cameras, film.keys
     if not (isinstance(cameras.width, int) and isinstance(cameras.height, int)):
         raise ValueError(f"{path}: the cameras of a path are of one size, these are not")
+    aspect = cameras.width / cameras.height
+    frames = [
+        {"camera_to_world": pose, "fov": fov, "aspect": aspect}
+        for pose, fov in zip(*_poses_and_fovs(path, cameras), strict=True)
+    ]
+    content = {
+        "camera_type": "perspective",
+        "render_width": cameras.width,
+        "render_height": cameras.height,
+        "fps": film.fps,
+        "seconds": len(frames) / film.fps,
+        "is_cycle": film.closed,
+        "camera_path": frames,
+    }
+    if keys is not None:
+        poses, fovs = _poses_and_fovs(path, keys)
+        content["keyframes"] = [
+            {"matrix": pose, "fov": fov, "aspect": aspect} for pose, fov in zip(poses, fovs, strict=True)
+        ]
+        content["default_fov"] = fovs[0]
+        content["default_transition_sec"] = content["seconds"] / max(len(fovs) - (not film.closed), 1)
+    Path(path).write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _poses_and_fovs(path: str | Path, cameras: Cameras) -> tuple[list[list[float]], list[float]]:
     if cameras.distortion is not None or cameras.projection != "perspective":
         raise ValueError(f"{path}: a camera path holds perspective cameras without distortion")
     middle = torch.stack((cameras.cx - cameras.width / 2, cameras.cy - cameras.height / 2))
@@ -36,24 +69,11 @@ def write_camera_path(path: str | Path, film: CameraPath) -> None:
             f"{path}: a camera path holds centred cameras with square pixels, which these are not"
         )
     poses = opengl_to_opencv(cameras.camera_to_world.double().cpu())
-    aspect = cameras.width / cameras.height
-    frames = [
-        {"camera_to_world": pose.flatten().tolist(), "fov": fov, "aspect": aspect}
-        for pose, fov in zip(poses, cameras.fov.double().tolist(), strict=True)
-    ]
-    content = {
-        "camera_type": "perspective",
-        "render_width": cameras.width,
-        "render_height": cameras.height,
-        "fps": film.fps,
-        "seconds": len(frames) / film.fps,
-        "camera_path": frames,
-    }
-    Path(path).write_text(json.dumps(content, indent=1) + "\n")
+    return poses.flatten(1).tolist(), cameras.fov.double().tolist()
 
 
 def read_camera_path(path: str | Path) -> CameraPath:
-    """Read a path, its cameras of the size that it names.
+    """Read a path, its cameras, and its keys if it tells them, of the size that it names.
 
     Raises: SceneError naming the file, the frame and what is wrong with it.
     """
@@ -73,44 +93,48 @@ def read_camera_path(path: str | Path) -> CameraPath:
     fps = _number(path, "fps", content.get("fps", 24))
     if not 0 < fps <= 1000:
         raise SceneError(f"{path}: fps is {fps:g}; it must lie between 0 and 1000")
-    poses = torch.stack([_pose(path, index, frame) for index, frame in enumerate(frames)])
-    fov = torch.tensor([_fov(path, index, frame) for index, frame in enumerate(frames)], dtype=torch.float64)
-    focal = (0.5 * height / (0.5 * fov.deg2rad()).tan()).float()
-    middle = torch.ones_like(focal)
-    cameras = Cameras(
-        opengl_to_opencv(poses).float(),
-        focal,
-        focal,
-        middle * (width / 2),
-        middle * (height / 2),
-        width,
-        height,
+    cameras = _cameras(path, frames, "frame", "camera_to_world", width, height)
+    keys = content.get("keyframes")
+    old = isinstance(keys, list) and any(
+        isinstance(k, dict) and isinstance(k.get("matrix"), str) for k in keys
     )
-    return CameraPath(cameras, fps)
+    if not keys or old:  # the viewer before nerfstudio 1.0 wrote keys as text: its frames are enough
+        return CameraPath(cameras, fps)
+    if not (isinstance(keys, list) and len(keys) <= MOST_FRAMES):
+        raise SceneError(f"{path}: keyframes must be a list of at most {MOST_FRAMES}")
+    closed = content.get("is_cycle") is True
+    return CameraPath(cameras, fps, _cameras(path, keys, "keyframe", "matrix", width, height), closed)
 
 
-def _pose(path: Path, index: int, frame: Any) -> torch.Tensor:
-    numbers = frame.get("camera_to_world") if isinstance(frame, dict) else None
+def _cameras(path: Path, frames: list, what: str, pose_key: str, width: int, height: int) -> Cameras:
+    places = [f"{what} {index}" for index in range(len(frames))]
+    poses = torch.stack([_pose(path, *each, pose_key) for each in zip(places, frames, strict=True)])
+    fov = torch.tensor([_fov(path, *each) for each in zip(places, frames, strict=True)], dtype=torch.float64)
+    focal = (0.5 * height / (0.5 * fov.deg2rad()).tan()).float()
+    cx, cy = torch.full_like(focal, width / 2), torch.full_like(focal, height / 2)
+    return Cameras(opengl_to_opencv(poses).float(), focal, focal, cx, cy, width, height)
+
+
+def _pose(path: Path, place: str, frame: Any, key: str) -> torch.Tensor:
+    numbers = frame.get(key) if isinstance(frame, dict) else None
     if isinstance(numbers, list) and len(numbers) == 4:  # some write rows
         numbers = [number for row in numbers if isinstance(row, list) for number in row]
     if not isinstance(numbers, list) or len(numbers) != 16:
-        raise SceneError(f"{path}: frame {index}: camera_to_world must be 16 numbers, row by row")
-    values = [_number(path, f"frame {index}: camera_to_world", number) for number in numbers]
+        raise SceneError(f"{path}: {place}: {key} must be 16 numbers, row by row")
+    values = [_number(path, f"{place}: {key}", number) for number in numbers]
     pose = torch.tensor(values, dtype=torch.float64).view(4, 4)
     turn = pose[:3, :3]
     if (pose[3] - torch.tensor([0.0, 0.0, 0.0, 1.0])).abs().max() > 1e-6:
-        raise SceneError(
-            f"{path}: frame {index}: camera_to_world must be 16 numbers, row by row: 0 0 0 1 at last"
-        )
+        raise SceneError(f"{path}: {place}: {key} must be 16 numbers, row by row: 0 0 0 1 at last")
     if (turn @ turn.T - torch.eye(3, dtype=torch.float64)).abs().max() > 1e-3 or torch.linalg.det(turn) < 0:
-        raise SceneError(f"{path}: frame {index}: camera_to_world does not turn the camera, it distorts it")
+        raise SceneError(f"{path}: {place}: {key} does not turn the camera, it distorts it")
     return pose
 
 
-def _fov(path: Path, index: int, frame: dict[str, Any]) -> float:
-    fov = _number(path, f"frame {index}: fov", frame.get("fov"))
+def _fov(path: Path, place: str, frame: dict[str, Any]) -> float:
+    fov = _number(path, f"{place}: fov", frame.get("fov"))
     if not 0 < fov < 180:
-        raise SceneError(f"{path}: frame {index}: fov is {fov:g} degrees; it must lie between 0 and 180")
+        raise SceneError(f"{path}: {place}: fov is {fov:g} degrees; it must lie between 0 and 180")
     return fov
 
 

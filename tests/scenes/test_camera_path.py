@@ -20,6 +20,27 @@ def test_cameras_come_back(tmp_path):
     torch.testing.assert_close(back.cameras.intrinsics, cameras.intrinsics, atol=1e-4, rtol=0)
 
 
+def test_keys_come_back_with_their_frames(tmp_path):
+    keys, cameras = rig(3, 64, 0.3), rig(7, 64, 0.3)
+    write_camera_path(tmp_path / "p.json", CameraPath(cameras, 7, keys, closed=True))
+    back = read_camera_path(tmp_path / "p.json")
+    assert back.closed and len(back.cameras) == 7
+    torch.testing.assert_close(back.keys.camera_to_world, keys.camera_to_world, atol=1e-6, rtol=0)
+    torch.testing.assert_close(back.keys.fov, keys.fov, atol=1e-4, rtol=0)
+    content = json.loads((tmp_path / "p.json").read_text())
+    assert content["default_transition_sec"] == pytest.approx(1 / 3), (
+        "three ways in a second, the last one back"
+    )
+    content["keyframes"][2].pop("fov")
+    (tmp_path / "p.json").write_text(json.dumps(content))
+    with pytest.raises(SceneError, match="keyframe 2: fov is None"):
+        read_camera_path(tmp_path / "p.json")
+    for key in content["keyframes"]:
+        key["matrix"] = str(key["matrix"])
+    (tmp_path / "p.json").write_text(json.dumps(content))
+    assert read_camera_path(tmp_path / "p.json").keys is None
+
+
 def test_a_path_as_nerfstudio_writes_it(tmp_path):
     """A camera at (1, 2, 3) that looks along -z, y up; 90 degrees over 100 rows: a focal length of 50."""
     pose = [1, 0, 0, 1, 0, 1, 0, 2, 0, 0, 1, 3, 0, 0, 0, 1]
