@@ -1,0 +1,321 @@
+"""One person looking at one model: a camera goes in, pictures come out, each better than the one before.
+
+While the view changes, pictures are as coarse as the frame rate asks for; when it stands still they are drawn
+again up to full size, in strips, so that a new movement never waits for long. Nothing here knows a window:
+a GUI changes the session from its own thread, and one other thread takes pictures from it.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from render.methods.base import Colour
+from render.modes import MODES, Scale, coloured, outputs_of, scale_of
+from scenes.cameras import Cameras
+from scenes.crop import Crop
+from scenes.images import quantised, write_png
+from scenes.paths import scene_orbit
+from scenes.scene import Scene
+from tools.viewer import navigation
+from tools.viewer.keyframes import Key, Keyframes
+from tools.viewer.navigation import Stand, stand_at
+from tools.viewer.photographs import Photographs, error_picture
+
+FRAME_RATE = 15.0  # pictures a second while something moves
+COARSEST = 1 / 10  # of the full size
+STRIP_SECONDS = 0.04  # of drawing, between looks at whether something moved
+AT_ONCE_SECONDS = 0.7  # a still picture that takes longer is first drawn at half its size
+LIVE_SHARE = 0.08  # of the time, at most, that goes to pictures of a model that is being trained
+OVERLAPPING = ("normal", "error")  # modes whose pixels look at their neighbours: they are drawn in one piece
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """All that decides what is to be seen. fov: vertical, degrees; background None: the scene's own."""
+
+    stand: Stand
+    fov: float | int
+    width: int
+    height: int
+    mode: str = "rgb"
+    background: Colour | None = None
+    crop: Crop | None = None
+    scale: Scale | None = None  # of depths and samples; None: chosen for the scene
+
+    def camera(self, size: float | int = 1.0) -> Cameras:
+        """The camera of the whole picture, or of one whose sides are `size` as long."""
+        width, height = (max(round(side * size), 1) for side in (self.width, self.height))
+        return Cameras.from_fov(self.stand.pose.float(), width, height, self.fov)
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """What a view looks like, at `camera`'s size.
+
+    z_depth   scene units, 0 where nothing is; None where the mode did not need it and nobody asked
+    complete  of full size: the view as a film would show it
+    seconds   that drawing it took
+    """
+
+    rgb: UInt8[Tensor, "h w 3"]
+    z_depth: Float[Tensor, "h w"] | None
+    camera: Cameras
+    view: View
+    complete: bool
+    seconds: float
+
+
+class Session:
+    """See the module. `view` is what was asked for last; `picture` is the last that was drawn of it."""
+
+    def __init__(
+        self,
+        model: Any,
+        scene: Scene,
+        *,
+        cameras: Cameras | None = None,
+        names: tuple[str, ...] = (),
+        photographs: Photographs | None = None,
+        size: tuple[int, int] = (800, 800),
+        frame_rate: float | int = FRAME_RATE,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """scene: its header is enough. cameras, names: of the training, model frame. photographs: theirs."""
+        self.model, self.scene, self.cameras, self.names = model, scene, cameras, names
+        self.photographs, self.frame_rate, self.clock = photographs, frame_rate, clock
+        self.changed = threading.Condition()
+        self.home = self._home()
+        self.view = View(self.home, scene.orbit.fov, *size)
+        self.keyframes = Keyframes()
+        self.with_depth = False  # a GUI that lays other things over the picture asks for it
+        self.picture: Picture | None = None
+        self.seconds_per_pixel: dict[str, float] = {}
+        self._scale: Scale | None = None
+        self._drawn: View | None = None  # the view of `picture`
+        self._size = 0.0  # its part of the full size
+        self._stale_since: float | None = None  # the model has learnt since
+        self._closed = False
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """What can be shown here."""
+        return (*MODES, "error") if self.photographs else tuple(MODES)
+
+    # What a person does. Each may be called from any thread, and wakes the one that draws.
+
+    def orbit(self, right: float | int, down: float | int) -> None:
+        self.move(lambda stand: navigation.orbit(stand, right, down))
+
+    def look(self, right: float | int, down: float | int) -> None:
+        self.move(lambda stand: navigation.look(stand, right, down))
+
+    def pan(self, right: float | int, down: float | int) -> None:
+        self.move(lambda stand: navigation.pan(stand, right, down, self.view.fov))
+
+    def zoom(self, steps: float | int) -> None:
+        self.move(lambda stand: navigation.zoom(stand, steps))
+
+    def fly(self, forward: float | int, right: float | int, up: float | int) -> None:
+        self.move(lambda stand: navigation.fly(stand, forward, right, up))
+
+    def level(self) -> None:
+        self.move(navigation.level)
+
+    def go_home(self) -> None:
+        """The view that the session began with."""
+        self.change(stand=self.home, fov=self.scene.orbit.fov)
+
+    def move(self, how: Callable[[Stand], Stand]) -> None:
+        """Change where the camera stands (`tools/viewer/navigation.py`)."""
+        with self.changed:
+            self.change(stand=how(self.view.stand))
+
+    def change(self, **changes: Any) -> None:
+        """Change the view: mode, fov, width, height, background, crop, scale, stand.
+
+        Raises: ValueError for a mode that there is not, a field of view or a size that no camera has.
+        """
+        if (mode := changes.get("mode", "rgb")) not in self.modes:
+            why = "; it needs the photographs, which are not where they were" if mode == "error" else ""
+            raise ValueError(f"mode {mode!r} is unknown; known: {', '.join(self.modes)}{why}")
+        if not 1 <= changes.get("fov", 40) <= 170:
+            raise ValueError(
+                f"the field of view is {changes['fov']:g} degrees; it must lie between 1 and 170"
+            )
+        if min(changes.get("width", 1), changes.get("height", 1)) < 1:
+            raise ValueError(f"a picture of {changes.get('width')} x {changes.get('height')} shows nothing")
+        with self.changed:
+            self.view = replace(self.view, **changes)
+            self.changed.notify_all()
+
+    def show(self, pose: Float[Tensor, "4 4"], fov: float | int) -> None:
+        """Stand where a camera stands, model frame, and turn about what it sees."""
+        centre, up = (torch.tensor(v).double() for v in (self.scene.orbit.centre, self.scene.orbit.up))
+        self.change(stand=stand_at(pose, centre, up, self.scene.orbit.radius), fov=fov)
+
+    def jump(self, index: int) -> None:
+        """Stand where a training camera stood. Raises: IndexError if there is none of that number."""
+        count = 0 if self.cameras is None else len(self.cameras)
+        if not 0 <= index < count:
+            raise IndexError(f"camera {index}: this run has {count}")
+        camera = self.cameras[index]
+        self.show(camera.camera_to_world, float(camera.fov))
+
+    def add_key(self) -> None:
+        """The view as it is becomes the next key of the film."""
+        with self.changed:
+            self.keyframes = self.keyframes.added(Key(self.view.stand.pose, self.view.fov))
+
+    def learnt(self) -> None:
+        """The model has changed: draw the view again when that costs the training little."""
+        with self.changed:
+            self._stale_since = self._stale_since or self.clock()
+            self.changed.notify_all()
+
+    def close(self) -> None:
+        """`wait` and `run` end."""
+        with self.changed:
+            self._closed = True
+            self.changed.notify_all()
+
+    # What is drawn. By one thread.
+
+    def run(self, show: Callable[[Picture], None]) -> None:
+        """Hand every picture to `show`, until the session is closed."""
+        while self.wait():
+            if (picture := self.next_picture()) is not None:
+                show(picture)
+
+    def wait(self) -> bool:
+        """Until there is something to draw; False when the session is closed."""
+        with self.changed:
+            while not self._closed and (patience := self._patience()) > 0:
+                self.changed.wait(None if patience == float("inf") else patience)
+            return not self._closed
+
+    def next_picture(self) -> Picture | None:
+        """The next better picture of the view, or None: there is none, or the view changed meanwhile."""
+        with self.changed:
+            view, stale = self.view, self._patience() == 0 and self._size >= 1 and self._drawn is self.view
+            if self._patience() > 0:
+                return None
+            if stale:
+                self._stale_since = None
+        if stale:
+            size = 1.0
+        elif self._drawn is not view:
+            size = self.moving_size(view)
+        else:
+            size = self.better_size(view)
+        began = self.clock()
+        found = self.draw(view, size, may_stop=self._drawn is view)
+        if found is None:
+            return None
+        rgb, z_depth = found
+        self._drawn, self._size = view, size
+        seconds = self.clock() - began
+        self.picture = Picture(rgb, z_depth, view.camera(size), view, size >= 1, seconds)
+        return self.picture
+
+    def moving_size(self, view: View) -> float:
+        """The part of the full size that holds the frame rate."""
+        known = self.seconds_per_pixel.get(view.mode)
+        if known is None:
+            return COARSEST
+        affordable = 1 / self.frame_rate / (known * view.width * view.height)
+        return min(max(affordable**0.5, COARSEST), 1.0)
+
+    def better_size(self, view: View) -> float:
+        """What comes after the size that was drawn: all, or half of it where all takes long."""
+        pixels = view.width * view.height
+        if self.seconds_per_pixel.get(view.mode, 0.0) * pixels < AT_ONCE_SECONDS or self._size >= 0.5:
+            return 1.0
+        return min(2 * self._size, 1.0)
+
+    def draw(
+        self, view: View, size: float | int, may_stop: bool = False
+    ) -> tuple[UInt8[Tensor, "h w 3"], Float[Tensor, "h w"] | None] | None:
+        """A picture of a view and its z_depth. may_stop: None as soon as the view changes."""
+        camera = view.camera(size)
+        scale = view.scale or self.scale_for(view.mode)
+        known = self.seconds_per_pixel.get(view.mode)
+        rows = camera.height
+        if may_stop and known and view.mode not in OVERLAPPING:
+            rows = max(round(STRIP_SECONDS / (known * camera.width)), 8)
+        strips, began = [], self.clock()
+        for top in range(0, camera.height, rows):
+            if may_stop and self.view is not view:
+                return None
+            part = rows_of(camera, top, min(top + rows, camera.height))
+            strips.append(self._draw_part(view, part, scale))
+        spent = (self.clock() - began) / (camera.width * camera.height)
+        self.seconds_per_pixel[view.mode] = spent if known is None else (known + spent) / 2
+        rgb, depths = zip(*strips, strict=True)
+        return torch.cat(rgb), None if depths[0] is None else torch.cat(depths)
+
+    def scale_for(self, mode: str) -> Scale:
+        """What the colours of depths and samples stand for: chosen once, for what is seen from around."""
+        if mode not in ("depth", "samples"):
+            return Scale()
+        if self._scale is None:
+            around = scene_orbit(self.scene, 8, 64, 64)
+            self._scale = scale_of(self.model, around, ("depth", "samples"))
+        return self._scale
+
+    def legend(self, view: View) -> str:
+        """What the colours of a mode mean, in a line; lengths in the units of the input."""
+        scale = view.scale or self.scale_for(view.mode)
+        unit = float(torch.linalg.det(self.scene.model_from_input[:3, :3].double())) ** (1 / 3)
+        return {
+            "depth": f"depth: {scale.nearest / unit:.3g} (light) to {scale.farthest / unit:.3g} (dark)",
+            "samples": f"samples of a ray: 0 (dark) to {scale.most_samples} (light)",
+            "normal": "normals: x, y, z as red, green, blue",
+            "error": "difference from the nearest photograph: 0 (dark) to 1/4 (light); grey: not seen there",
+            "opacity": "opacity: 0 (black) to 1 (white)",
+        }.get(view.mode, "")
+
+    def screenshot(self, path: Path) -> None:
+        """Write the view at full size as PNG."""
+        rgb, _ = self.draw(self.view, 1.0)
+        write_png(path, rgb)
+
+    def _draw_part(
+        self, view: View, camera: Cameras, scale: Scale
+    ) -> tuple[UInt8[Tensor, "h w 3"], Float[Tensor, "h w"] | None]:
+        if view.mode == "error":
+            return quantised(error_picture(self.model, self.photographs, camera)), None
+        wanted = outputs_of((view.mode,), camera)
+        if self.with_depth:
+            wanted = tuple(dict.fromkeys((*wanted, "z_depth", "opacity")))
+        seen = self.model.render(camera, wanted, view.background, view.crop)
+        z_depth = None
+        if self.with_depth:
+            z_depth = torch.where(seen.opacity >= 0.5, seen.z_depth, 0.0).cpu()
+        return quantised(coloured(seen, view.mode, camera, scale)), z_depth
+
+    def _patience(self) -> float:
+        """Seconds until there is something to draw; endless while the last picture cannot be bettered."""
+        if self._drawn is not self.view or self._size < 1:
+            return 0.0
+        if self._stale_since is None:
+            return float("inf")
+        cost = self.seconds_per_pixel[self.view.mode] * self.view.width * self.view.height
+        return max(self._stale_since + cost / LIVE_SHARE - self.clock(), 0.0)
+
+    def _home(self) -> Stand:
+        shown = self.scene.orbit
+        first = scene_orbit(self.scene, 1)[0].camera_to_world
+        centre, up = torch.tensor(shown.centre).double(), torch.tensor(shown.up).double()
+        return replace(stand_at(first, centre, up, shown.radius), pivot=centre)
+
+
+def rows_of(camera: Cameras, top: int, bottom: int) -> Cameras:
+    """The camera of rows [top, bottom) of a picture."""
+    return replace(camera, cy=camera.cy - top, height=bottom - top)
