@@ -1,5 +1,6 @@
 """The session on a model whose pictures cost a known time, by a clock that only they move."""
 
+import queue
 import threading
 
 import pytest
@@ -178,25 +179,17 @@ def test_every_mode_has_a_picture_and_its_legend(scene, mode, tmp_path):
     assert torch.equal(read_image(tmp_path / "shot.png"), session.picture.rgb)
 
 
-def test_a_thread_is_handed_every_picture_until_the_session_closes(scene):
-    session, shown = opened(scene, size=(40, 30)), []
-    complete = threading.Event()
-
-    def show(picture):
-        shown.append(picture)
-        if picture.complete:
-            complete.set()
-
-    drawing = threading.Thread(target=session.run, args=(show,))
+def test_a_thread_is_handed_pictures_until_the_session_closes(scene):
+    session, shown = opened(scene, size=(40, 30)), queue.Queue()
+    drawing = threading.Thread(target=session.run, args=(shown.put,), daemon=True)
     drawing.start()
     for _ in range(3):
-        complete.clear()
         session.orbit(0.1, 0.0)
-        assert complete.wait(10)
-        assert shown[-1].view is session.view
+        while not ((picture := shown.get(timeout=10)).complete and picture.view is session.view):
+            pass
     session.close()
     drawing.join(10)
-    assert not drawing.is_alive()
+    assert not drawing.is_alive() and shown.empty()
 
 
 def test_a_session_of_a_real_model_shows_what_the_model_renders(scene):
