@@ -3,15 +3,20 @@
 import hashlib
 import json
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from jaxtyping import UInt8
 from torch import Tensor
 
-from render.video import VideoError
+from render.methods.base import Colour
+from render.modes import Scale, draw_modes, scale_of
+from render.video import VideoError, write_gif, write_video
 from scenes.cameras import Cameras
+from scenes.crop import Crop
 from scenes.images import ImageError, read_image, write_png
 
 Picture = UInt8[Tensor, "h w 3"]
@@ -83,9 +88,64 @@ def _read(path: Path) -> Picture | None:
         return None
 
 
-def film_key(model: Any, cameras: Cameras, modes: Sequence[str]) -> str:
-    """The same for the same pictures: a digest of the model's state, the cameras and the modes."""
-    digest = hashlib.sha256(json.dumps([*modes, cameras.width, cameras.height, cameras.projection]).encode())
+def write_film(
+    model: Any,
+    cameras: Cameras,
+    out: Path,
+    *,
+    modes: Sequence[str] = ("rgb",),
+    fps: float | int = 30,
+    background: Colour | None = None,
+    crop: Crop | None = None,
+    scale: Scale | None = None,
+    begin: Callable[[int, int], None] = lambda there, total: None,
+    progress: Callable[[int, int, float], None] = lambda done, total, left: None,
+) -> None:
+    """Render a film: FILE.mp4, FILE.gif, or a folder of pictures. They are kept beside it until it is there.
+
+    scale: of depths and samples; chosen for the film if not given. begin: told how many frames are there from
+    an earlier start. progress: told after each frame, with the seconds left; what it raises breaks off.
+    Raises: VideoError.
+    """
+    alone, count = out.suffix == "", len(cameras)
+    look = {"background": background, "crop": crop}
+    key = film_key(model, cameras, modes, *look.values(), scale)
+    kept = KeptFrames(out if alone else out.with_name(f".{out.name}.frames"), key)
+    begin(kept.there(count), count)
+    scale = scale or scale_of(model, cameras, modes)
+    began, drawn = time.perf_counter(), 0
+
+    def draw(index: int) -> Picture:
+        nonlocal drawn
+        picture, drawn = draw_modes(model, cameras[index], modes, scale, **look), drawn + 1
+        return picture
+
+    def tell(done: int, total: int) -> None:
+        progress(done, total, (total - done) * (time.perf_counter() - began) / max(drawn, 1))
+
+    pictures = kept.pictures(count, draw, tell)
+    if alone:
+        for _ in pictures:
+            pass
+        kept.forget_key()
+    else:
+        (write_gif if out.suffix == ".gif" else write_video)(out, pictures, fps)
+        kept.remove()
+
+
+def film_key(
+    model: Any,
+    cameras: Cameras,
+    modes: Sequence[str],
+    background: Colour | None = None,
+    crop: Crop | None = None,
+    scale: Scale | None = None,
+) -> str:
+    """The same for the same pictures: a digest of the model's state, the cameras and how they are drawn."""
+    look = [*modes, cameras.width, cameras.height, cameras.projection]
+    if background or crop or scale:
+        look += [background, *(value and asdict(value) for value in (crop, scale))]
+    digest = hashlib.sha256(json.dumps(look).encode())
     lens = () if cameras.distortion is None else (cameras.distortion,)
     state = model.state()
     kept = [state[name] for name in sorted(state) if not name.startswith("optimizer.")]

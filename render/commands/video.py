@@ -180,36 +180,18 @@ def film(
     modes: tuple[str, ...] = ("rgb",),
     fps: float | int = FPS,
 ) -> None:
-    """Render a film and write it. Its pictures are kept beside it until it is there."""
-    from render.film import KeptFrames, film_key
-    from render.modes import draw_modes, scale_of
-    from render.video import write_gif, write_video
+    """Render a film and write it, and say how it goes."""
+    from render.film import write_film
 
-    alone = out.suffix == ""
-    kept = KeptFrames(out if alone else out.with_name(f".{out.name}.frames"), film_key(model, cameras, modes))
-    count = len(cameras)
-    if there := kept.there(count):
-        console.say(f"{there} of {count} frames are there from an earlier start")
-    scale = scale_of(model, cameras, modes)
-    began, drawn = time.perf_counter(), 0
+    def begin(there: int, total: int) -> None:
+        if there:
+            console.say(f"{there} of {total} frames are there from an earlier start")
 
-    def draw(index: int) -> Any:
-        nonlocal drawn
-        picture, drawn = draw_modes(model, cameras[index], modes, scale), drawn + 1
-        return picture
-
-    def progress(done: int, total: int) -> None:
-        left = (total - done) * (time.perf_counter() - began) / max(drawn, 1)
+    def progress(done: int, total: int, left: float) -> None:
         console.update(f"video frame {done}/{total}, {duration(left)} left")
 
     with console.progress():
-        pictures = kept.pictures(count, draw, progress)
-        if alone:
-            for _ in pictures:
-                pass
-        else:
-            (write_gif if out.suffix == ".gif" else write_video)(out, pictures, fps)
-    kept.forget_key() if alone else kept.remove()
+        write_film(model, cameras, out, modes=modes, fps=fps, begin=begin, progress=progress)
 
 
 def orbit_video(run: Any, model: Any, console: Console) -> Path:

@@ -5,7 +5,9 @@ import torch
 
 from render.film import KeptFrames, film_key
 from render.methods.base import Rendered
+from render.modes import Scale
 from render.video import VideoError
+from scenes.crop import Crop
 from scenes.generate.analytic import rig
 
 
@@ -78,10 +80,12 @@ def test_the_key_changes_with_what_is_shown():
         (other, cameras, ("rgb",)),
         (model, rig(3, 8, 0.1), ("rgb",)),
         (model, cameras, ("rgb", "depth")),
+        (model, rig(3, 9, 0.0), ("rgb",)),
+        (model, cameras, ("rgb",), (1.0, 0.0, 0.0)),
+        (model, cameras, ("rgb",), None, Crop((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))),
+        (model, cameras, ("rgb",), None, None, Scale(1.0, 3.0)),
     ]
-    assert (
-        len({key, *(film_key(*each) for each in different), film_key(model, rig(3, 9, 0.0), ("rgb",))}) == 5
-    )
+    assert len({key, *(film_key(*each) for each in different)}) == 1 + len(different)
 
 
 def test_a_damaged_record_of_the_film_starts_afresh(tmp_path):

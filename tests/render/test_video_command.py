@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import render
-import render.modes
+import render.film
 from render.commands.video import film_size, main
 from scenes.camera_path import read_camera_path
 from scenes.images import read_image
@@ -97,16 +97,16 @@ def test_a_film_that_is_broken_off_goes_on(run, capsys, monkeypatch):
     """Each picture is drawn once, and the film is that of a start that was not disturbed."""
     options = (run, "--frames", 6, "--width", 12)
     made(capsys, *options, "--out", run / "whole.mp4")
-    drawn, draw = [], render.modes.draw_modes
+    drawn, draw = [], render.film.draw_modes
 
-    def counted(model, camera, *rest):
+    def counted(model, camera, *rest, **look):
         if len(drawn) == 4:
             drawn.append(None)
             raise KeyboardInterrupt
         drawn.append(camera)
-        return draw(model, camera, *rest)
+        return draw(model, camera, *rest, **look)
 
-    monkeypatch.setattr(render.modes, "draw_modes", counted)
+    monkeypatch.setattr(render.film, "draw_modes", counted)
     with pytest.raises(KeyboardInterrupt):
         main([*map(str, options), "--out", str(run / "film.mp4")])
     assert main([*map(str, options), "--out", str(run / "film.mp4")]) == 0
