@@ -1,8 +1,8 @@
-"""Points, lines and solids laid over a rendered picture: what is nearer hides what is farther, on both sides."""
+"""Points, lines and solids laid over a rendered picture: what is nearer hides what is farther."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -31,6 +31,7 @@ class Lines:
     colours: UInt8[Tensor, "n 3"]
 
 
+@runtime_checkable
 class Solid(Protocol):
     """What rays can meet: `tools/viewer/solids.py`."""
 
@@ -63,11 +64,8 @@ def laid_over(
 
 def frusta(cameras: Cameras, length: float | int, colour: Sequence[int]) -> Lines:
     """The pyramids that cameras look into, `length` deep, scene units."""
-    n, (width, height) = len(cameras), cameras.sizes.float().unbind(-1)
-    corners = torch.stack(
-        [torch.stack((x, y), dim=-1) for x, y in ((0 * width, 0 * height), (width, 0 * height), (width, height), (0 * width, height))],
-        dim=1,
-    )  # fmt: skip
+    n = len(cameras)
+    corners = corners_of(cameras)
     around = torch.stack(
         [cameras.rays(corners[:, i]).at(torch.full((n,), float(length))) for i in range(4)], dim=1
     )
@@ -79,6 +77,12 @@ def frusta(cameras: Cameras, length: float | int, colour: Sequence[int]) -> Line
     return Lines(ends, torch.tensor([list(colour)], dtype=torch.uint8).expand(len(ends), -1))
 
 
+def corners_of(cameras: Cameras) -> Float[Tensor, "n 4 2"]:
+    """The pixels in the corners of pictures, clockwise from the first."""
+    shares = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    return shares * cameras.sizes[:, None].float()
+
+
 def box_lines(corners: Float[Tensor, "8 3"], colour: Sequence[int]) -> Lines:
     """The edges of a box; corner i has bit k of i set where it lies on the far side along axis k."""
     edges = [(i, i | 1 << k) for i in range(8) for k in range(3) if not i & 1 << k]
@@ -86,24 +90,34 @@ def box_lines(corners: Float[Tensor, "8 3"], colour: Sequence[int]) -> Lines:
 
 
 def _along(lines: Lines, camera: Cameras) -> tuple[Float[Tensor, "m 3"], UInt8[Tensor, "m 3"]]:
-    """Points of lines, a pixel apart."""
-    start, end = (lines.ends[:, i].to(camera.camera_to_world) for i in (0, 1))
-    _, (z_start, z_end) = camera.project(start), (camera.project(p)[1] for p in (start, end))
-    crossing = ((z_start - NEAR) / (z_start - z_end)).nan_to_num(0.0).clamp(0, 1)[:, None]
-    cut = start + crossing * (end - start)  # where a line passes the plane of the camera
-    start, end = (torch.where((z <= NEAR)[:, None], cut, p) for z, p in ((z_start, start), (z_end, end)))
-    seen = (z_start > NEAR) | (z_end > NEAR)
-    start, end, colours = start[seen], end[seen], lines.colours[seen]
-    longest = 2 * (camera.width + camera.height)
-    ends = [camera.project(p)[0].nan_to_num(0.0).clamp(-longest, longest) for p in (start, end)]
-    steps = (ends[1] - ends[0]).abs().amax(dim=-1).ceil().long() + 1
+    """Points of the parts of lines that are in the picture, a pixel apart."""
+    start, end, colours = _clipped(lines, camera)
+    (first, near), (last, far) = camera.project(start), camera.project(end)
+    steps = (last - first).abs().amax(dim=-1).ceil().long() + 1
     index = torch.arange(len(steps)).repeat_interleave(steps)
     place = torch.arange(len(index)) - (steps.cumsum(0) - steps)[index]
-    # Even steps in the picture, where 1 / depth is linear.
-    share = place / (steps[index] - 1).clamp(min=1)
-    near, far = (camera.project(p)[1].clamp(min=NEAR)[index] for p in (start, end))
+    # Even steps in the picture are not even in space: there 1 / depth is linear.
+    share, near, far = place / (steps[index] - 1).clamp(min=1), near[index], far[index]
     share = share * near / (far + share * (near - far))
     return torch.lerp(start[index], end[index], share[:, None]), colours[index]
+
+
+def _clipped(
+    lines: Lines, camera: Cameras
+) -> tuple[Float[Tensor, "m 3"], Float[Tensor, "m 3"], UInt8[Tensor, "m 3"]]:
+    """Both ends of the part of each line that a perspective picture shows (Liang and Barsky, 1984)."""
+    ends = lines.ends.to(camera.camera_to_world)
+    x, y, z = ((ends - camera.centres) @ camera.camera_to_world[:3, :3]).unbind(-1)
+    across, down = camera.fx * x + camera.cx * z, camera.fy * y + camera.cy * z
+    sides = (z - NEAR, across, camera.width * z - across, down, camera.height * z - down)
+    inside = torch.stack(sides, dim=-1)  # (n, 2, 5), not negative where an end is within a side
+    rise = inside[:, 1] - inside[:, 0]
+    crossing = -inside[:, 0] / rise
+    into = torch.where(rise > 0, crossing, 0.0).clamp(min=0).amax(dim=-1)
+    out = torch.where(rise < 0, crossing, 1.0).clamp(max=1).amin(dim=-1)
+    seen = (into < out) & ~((rise == 0) & (inside[:, 0] < 0)).any(dim=-1)
+    start, way = ends[seen, 0], ends[seen, 1] - ends[seen, 0]
+    return start + into[seen, None] * way, start + out[seen, None] * way, lines.colours[seen]
 
 
 def _dot(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from scenes.cameras import Cameras
 from scenes.transforms import transform_points
+from tools.viewer.overlays import corners_of
 
 GREY = 200
 LIGHT, SHADE = 0.65, 0.35  # of a mesh without colours: from everywhere, and from the camera
@@ -27,7 +28,7 @@ class Mesh:
         self, vertices: Float[Tensor, "v 3"], faces: Tensor, colours: UInt8[Tensor, "v 3"] | None
     ) -> None:
         """vertices: model frame."""
-        self.vertices, self.faces, self.colours = vertices.float().cpu(), faces.long(), colours
+        self.vertices, self.faces, self.colours = vertices.float().cpu(), faces, colours
         self.rays = _caster(self.vertices, self.faces)
 
     def seen(self, camera: Cameras) -> tuple[UInt8[Tensor, "h w 3"], Float[Tensor, "h w"]]:
@@ -53,14 +54,10 @@ class Hangings:
     def __init__(
         self, cameras: Cameras, pictures: Sequence[UInt8[Tensor, "h w 3"]], length: float | int
     ) -> None:
-        """length: of the frusta, scene units; cameras: without distortion, or their corners are near enough."""
+        """length: of the frusta, scene units. A bent lens is taken for one that its corners fit."""
         self.pictures = pictures
-        width, height = cameras.sizes.float().unbind(-1)
-        none = torch.zeros_like(width)
-        corners = [
-            torch.stack(c, dim=-1) for c in ((none, none), (width, none), (width, height), (none, height))
-        ]
-        around = [cameras.rays(pixels).at(torch.full_like(width, float(length))) for pixels in corners]
+        corners, far = corners_of(cameras), torch.full((len(cameras),), float(length))
+        around = [cameras.rays(corners[:, i]).at(far) for i in range(4)]
         vertices = torch.stack(around, dim=1).nan_to_num(0.0)
         first = 4 * torch.arange(len(cameras))[:, None, None]
         faces = (first + torch.tensor([[0, 1, 2], [0, 2, 3]])).reshape(-1, 3)
@@ -95,17 +92,16 @@ def read_solid(path: Path, model_from_input: Float[Tensor, "4 4"]) -> Mesh | tup
     if not path.is_file():
         raise SolidError(f"{path}: there is no such file")
     there = model_from_input.double().cpu()
-    mesh = open3d.io.read_triangle_model(str(path)) if path.suffix in (".glb", ".gltf") else None
-    parts = [part.mesh for part in mesh.meshes] if mesh else [open3d.io.read_triangle_mesh(str(path))]
+    model = open3d.io.read_triangle_model(str(path)) if path.suffix in (".glb", ".gltf") else None
+    parts = [part.mesh for part in model.meshes] if model else [open3d.io.read_triangle_mesh(str(path))]
     vertices = [torch.from_numpy(np.asarray(part.vertices)) for part in parts]
-    if any(len(part.triangles) for part in parts):
-        starts = np.cumsum([0, *map(len, vertices)])[:-1]
-        faces = [
-            torch.from_numpy(np.asarray(p.triangles)) + int(s) for p, s in zip(parts, starts, strict=True)
-        ]
+    faces = [torch.from_numpy(np.asarray(part.triangles)).long() for part in parts]
+    if any(map(len, faces)):
+        starts = np.cumsum([0, *map(len, vertices)]).tolist()
+        numbered = torch.cat([corners + start for corners, start in zip(faces, starts, strict=False)])
         coloured = all(part.has_vertex_colors() for part in parts)
         colours = torch.cat([_bytes(part.vertex_colors) for part in parts]) if coloured else None
-        return Mesh(transform_points(there, torch.cat(vertices)), torch.cat(faces), colours)
+        return Mesh(transform_points(there, torch.cat(vertices)), numbered, colours)
     cloud = open3d.io.read_point_cloud(str(path))
     if not len(cloud.points):
         raise SolidError(f"{path}: holds neither a mesh nor points; .ply, .obj, .glb and .stl can be shown")
@@ -122,10 +118,8 @@ def _caster(vertices: Float[Tensor, "v 3"], faces: Tensor) -> Any:
     import open3d
 
     rays = open3d.t.geometry.RaycastingScene()
-    rays.add_triangles(
-        open3d.core.Tensor(vertices.numpy().astype(np.float32)),
-        open3d.core.Tensor(faces.numpy().astype(np.uint32)),
-    )
+    corners = vertices.numpy().astype(np.float32), faces.numpy().astype(np.uint32)
+    rays.add_triangles(*map(open3d.core.Tensor, corners))
     return rays
 
 
