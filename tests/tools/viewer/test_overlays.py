@@ -54,7 +54,7 @@ def test_a_line_is_unbroken_and_ends_at_the_plane_of_the_camera():
     seen = painted(laid_over(*empty(), camera(), [line]))
     assert seen[29:31, 30:].any(0).all() and not seen[:, :28].any()
     half = empty()
-    half[1][:, 40:] = 0.5  # before the line
+    half[1][:, 40:] = 0.3  # before the line
     hidden = painted(laid_over(*half, camera(), [line]))
     assert hidden[29:31, 30:40].any(0).all() and not hidden[:, 40:].any()
 
