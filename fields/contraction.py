@@ -7,6 +7,10 @@ norm: cubes become cubes) keeps [-1, 1]^3 as it is and folds all beyond into the
     (2 - 1 / |x|) x / |x|      elsewhere
 
 `to_ndc` (NeRF, arXiv:2003.08934, appendix C) maps the view frustum of a forward-facing capture to a cube.
+
+About a point both stretch lengths, by another factor in each direction. Where one number must do for all of
+them it is |det J|^(1/3), the geometric mean along J's principal axes: exact where the map only scales, and
+the product of the maps' own where one follows another.
 """
 
 import torch
@@ -24,6 +28,15 @@ def uncontract(points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
     """The points that `contract` sends to these, which lie inside of [-2, 2]^3."""
     size = points.abs().amax(dim=-1, keepdim=True).clamp(min=1)
     return points / (size * (2 - size))
+
+
+def contraction_scale(points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n"]:
+    """Lengths after `contract` over lengths before it, about each point: the cube root of |det J|.
+
+    J is triangular: 1 / |x|^2 along the largest coordinate, (2 - 1 / |x|) / |x| along the two others.
+    """
+    size = points.abs().amax(dim=-1).clamp(min=1)
+    return (2 * size - 1) ** (2 / 3) / size**2
 
 
 def to_ndc(
@@ -47,6 +60,13 @@ def from_ndc(
     z = 2 * near / (1 - w)
     across = half_size / focal
     return torch.stack((across[0] * u * z, across[1] * v * z, z), dim=-1)
+
+
+def ndc_scale(
+    points: Float[Tensor, "*n 3"], focal: Float[Tensor, "2"], half_size: Float[Tensor, "2"], near: float
+) -> Float[Tensor, "*n"]:
+    """Lengths after `to_ndc` over lengths before it, about each point: the cube root of |det J|."""
+    return (2 * near * (focal / half_size).prod() / points[..., 2] ** 4) ** (1 / 3)
 
 
 def into_unit_cube(

@@ -21,6 +21,8 @@ FOLDER = Path(__file__).parent
 # Bits of nr_cpu_features() that a library needs; the best one stands last.
 INSTRUCTION_SETS = {"portable": 0b0000, "avx2": 0b0001, "avx512": 0b0011, "avx512bf16": 0b0111, "amx": 0b1111}
 
+BFLOAT16_SETS = ("avx512bf16", "amx")  # those with bfloat16 products
+
 BACKENDS = ("reference", "kernels")
 
 
@@ -149,6 +151,15 @@ def resolve_backend(backend: str, device: torch.device | str) -> Backend:
     except KernelsUnavailable as error:
         return Backend("reference", str(error))
     return Backend("kernels", f"instruction set {isa()}")
+
+
+def resolve_precision(precision: str, backend: str) -> str:
+    """Settle "auto": bfloat16 where the kernels run on a processor that has it. Raises ValueError."""
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise ValueError(f"precision {precision!r} is unknown; use auto, float32 or bfloat16")
+    if precision != "auto":
+        return precision
+    return "bfloat16" if backend == "kernels" and isa() in BFLOAT16_SETS else "float32"
 
 
 def supported_instruction_sets() -> tuple[str, ...]:

@@ -17,6 +17,10 @@ class AdamModel(RayModel, nn.Module):
     optimizer: torch.optim.Adam
     steps: Tensor
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
     def begin(self, **settings: Any) -> None:
         """Adam as it stands before the first step; settings: those of torch.optim.Adam."""
         self.optimizer = torch.optim.Adam(self.parameters(), fused=True, **settings)

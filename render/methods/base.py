@@ -8,11 +8,14 @@ import torch
 from jaxtyping import Float, Int32
 from torch import Tensor
 
+from render.differentiable import recomputed, wants_gradient
+from render.input_frame import check_frame, points_in_model
 from render.normals import surface_normals
 from scenes.cameras import Cameras
 from scenes.crop import Crop
 from scenes.pixels import PixelSource
 from scenes.rays import Rays
+from scenes.transforms import similarity_scale
 
 Colour = tuple[float, float, float]
 
@@ -66,6 +69,10 @@ class Model(Protocol):
         """The picture that one camera takes, (height, width), or those of n, (n, height, width)."""
         ...
 
+    def density(self, points: Float[Tensor, "*n 3"], frame: str = "model") -> Float[Tensor, "*n"]:
+        """Density at points, 1 / unit of the frame."""
+        ...
+
     def description(self) -> dict[str, Any]:
         """Backend, precision, number of parameters and what else a run's record should say."""
         ...
@@ -80,8 +87,11 @@ class RayModel:
 
     ray_outputs: ClassVar[tuple[str, ...]] = ("rgb", "opacity", "distance", "samples")
     rays_per_chunk: int = 4096
+    points_per_chunk: int = 2**18
     background: Colour | None  # of the scene, behind everything; None means black
+    model_from_input: Float[Tensor, "4 4"] = torch.eye(4)  # of the scene
     device: torch.device
+    dtype: torch.dtype = torch.float32  # of the points that the networks take
 
     def render_rays(
         self,
@@ -144,6 +154,35 @@ class RayModel:
         found = {name: values.unflatten(0, shape) for name, values in found.items()}
         found |= from_distance(outputs, rays.reshape(*shape), found.get("distance"), forward_axis(there))
         return Rendered(**{name: found[name].to(back) for name in outputs})
+
+    def density_at(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+        """Density (1 / model unit) at points of the model frame, on the model's device; one chunk.
+
+        Of torch's own operations where `torch.is_grad_enabled()`.
+        """
+        raise NotImplementedError
+
+    def density(self, points: Float[Tensor, "*n 3"], frame: str = "model") -> Float[Tensor, "*n"]:
+        """Density at any number of points, 1 / unit of the frame, on the points' device; 0 outside a box.
+
+        That of the field, also where rays pass by because nothing was found there. Differentiable in points
+        that require a gradient; the parameters get none.
+        frame: of the points: model, or that of the scene's input, with its unit (`render/input_frame.py`).
+        Raises: ValueError for another frame, or a point that is not finite.
+        """
+        check_frame(frame)
+        size = self.points_per_chunk // (4 if wants_gradient(points) else 1)
+        parts = points.reshape(-1, 3).split(size)
+        return torch.cat([self._density(part, frame) for part in parts]).view(points.shape[:-1])
+
+    def _density(self, points: Float[Tensor, "n 3"], frame: str) -> Float[Tensor, " n"]:
+        if not bool(points.isfinite().all()):
+            point = points[~points.isfinite().all(dim=-1)][0].tolist()
+            raise ValueError(f"points: {point} is not finite; leave such points out")
+        moved = points if frame == "model" else points_in_model(points, self.model_from_input)
+        scale = 1.0 if frame == "model" else float(similarity_scale(self.model_from_input.double()))
+        (density,) = recomputed(lambda there: (self.density_at(there),), moved.to(self.device, self.dtype))
+        return (density * scale).to(points.device, points.dtype)
 
     def _render_each(
         self, cameras: Cameras, outputs: Sequence[str], background: Colour | None, crop: Crop | None

@@ -116,6 +116,7 @@ class NeRFModel(AdamModel):
     """A coarse network and, with fine samples, a fine one; Adam's moments stand in `optimizer`."""
 
     rays_per_chunk = 1024
+    points_per_chunk = 2**16
 
     def __init__(
         self, config: NeRF, scene: Scene, device: torch.device, coarse: NeRFField, fine: NeRFField | None
@@ -123,6 +124,7 @@ class NeRFModel(AdamModel):
         super().__init__()
         self.config, self.device, self.space = config, device, Space(scene.bounds)
         self.background, self.has_alpha = scene.background, scene.has_alpha
+        self.model_from_input = scene.model_from_input
         self.precision = resolve_precision(config.precision, device)
         self.coarse, self.fine = coarse, fine
         self.to(device)
@@ -233,6 +235,13 @@ class NeRFModel(AdamModel):
         crop: Crop | None,
     ) -> Rendered:
         return self.render_rays(rays, outputs, background, crop, camera.camera_to_world[:3, 2])
+
+    def density_at(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+        """See `RayModel`. Where the networks' space is not the model frame: `Space.scale`."""
+        field = self.coarse if self.fine is None else self.fine
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            density = field.density(self.space.points(points))
+        return density.to(points.dtype) * self.space.scale(points)
 
     def description(self) -> dict[str, Any]:
         """What a run's record says of this model."""

@@ -7,7 +7,8 @@
                  disparity further out
 
 Density is what a length of this space holds: at the end of the world a unit of NDC or of the contracted
-shell is long, and as easy to fill as one that is near.
+shell is long, and as easy to fill as one that is near. What a length of the model frame holds depends on its
+direction there; `Space.scale` is the mean of all directions that fields/contraction.py justifies.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fields.contraction import contract, to_ndc
+from fields.contraction import contract, contraction_scale, ndc_scale, to_ndc
 from render.samplers.hierarchical import RaySamples, Rule
 from render.samplers.proposal import distance_of_s, piecewise, points_at
 from render.volume import edges_of_points
@@ -65,11 +66,29 @@ class Space:
         frustum = self.bounds.frustum
         if frustum is None:
             return contract(points) if self.bounds.unbounded else points
-        axes = points.new_tensor([frustum.right, frustum.down, frustum.forward])
-        seen = (points - points.new_tensor(frustum.centre)) @ axes.T
+        seen = self._in_frustum(points)
         seen = torch.cat((seen[..., :2], seen[..., 2:].clamp(min=frustum.near / 2)), dim=-1)
         slope = points.new_tensor(frustum.slope)
         return to_ndc(seen, torch.ones_like(slope), slope, frustum.near)
+
+    def scale(self, points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n"]:
+        """Lengths in the networks' space over lengths in the model frame, about points of the model frame.
+
+        The cube root of how volumes change; 0 before a frustum begins, where no ray is read.
+        """
+        frustum = self.bounds.frustum
+        if frustum is None:
+            return contraction_scale(points) if self.bounds.unbounded else torch.ones_like(points[..., 0])
+        seen, slope = self._in_frustum(points), points.new_tensor(frustum.slope)
+        before = seen[..., 2] < frustum.near
+        seen = torch.where(before[..., None], 1.0, seen)
+        return torch.where(before, 0.0, ndc_scale(seen, torch.ones_like(slope), slope, frustum.near))
+
+    def _in_frustum(self, points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
+        """Points of the model frame in the axes of the view that cameras share."""
+        frustum = self.bounds.frustum
+        axes = points.new_tensor([frustum.right, frustum.down, frustum.forward])
+        return (points - points.new_tensor(frustum.centre)) @ axes.T
 
     def edges(self, samples: RaySamples, rays: Rays, rule: Rule) -> Float[Tensor, "n edges"]:
         """Lengths along rays (n,) in the space of the networks, at the edges of samples."""

@@ -18,6 +18,7 @@ from fields.kernels.library import resolve_backend
 from fields.kernels.march import clip_to_cube
 from fields.ngp import NGPField, NGPSpec
 from fields.proposal import ProposalField
+from render.differentiable import frozen
 from render.losses import distortion, interlevel, mse
 from render.methods.adam_model import AdamModel
 from render.methods.base import Colour, Rendered, check_outputs
@@ -161,6 +162,7 @@ class NerfactoModel(AdamModel):
         super().__init__()
         self.config, self.device, self.bounds = config, device, scene.bounds
         self.background, self.has_alpha = scene.background, scene.has_alpha
+        self.model_from_input = scene.model_from_input
         self.backend = resolve_backend(backend, device).name
         minimum, side = cube_around(scene.bounds.minimum, scene.bounds.maximum)
         self.spacing = piecewise(side / 2) if scene.bounds.unbounded else UNIFORM
@@ -243,6 +245,14 @@ class NerfactoModel(AdamModel):
         samples = torch.full_like(seen.opacity, count, dtype=torch.int32)
         found = {"rgb": rgb, "opacity": seen.opacity, "distance": seen.distance, "samples": samples}
         return Rendered(**{name: found[name] for name in outputs})
+
+    def density_at(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+        """See `RayModel`."""
+        density = frozen(self.field).density(points)
+        if self.bounds.unbounded:
+            return density
+        low, high = (points.new_tensor(corner) for corner in (self.bounds.minimum, self.bounds.maximum))
+        return torch.where(((points >= low) & (points <= high)).all(dim=-1), density, 0.0)
 
     def description(self) -> dict[str, Any]:
         """What a run's record says of this model."""

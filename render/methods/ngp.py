@@ -15,10 +15,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fields.encodings.hash_grid import HashGridSpec
-from fields.kernels.library import isa, resolve_backend
+from fields.kernels.library import resolve_backend, resolve_precision
 from fields.kernels.ngp import AdamArrays, FusedNGP, Limits, StepRays, StepSettings
 from fields.ngp import NGPField, NGPSpec
 from render.appearance import Appearance
+from render.differentiable import frozen
 from render.methods.base import Colour, RayModel, Rendered, check_state
 from render.methods.ngp_composed import composed_step, trace
 from render.metrics import psnr_of
@@ -35,7 +36,6 @@ from scenes.transforms import similarity
 PARAMETERS = ("table", "density_weights", "color_weights")
 RAYS_UNIT = 64
 MOST_RAYS = 2**18
-BFLOAT16_SETS = ("avx512bf16", "amx")  # instruction sets with bfloat16 products
 
 
 @dataclass(frozen=True)
@@ -179,6 +179,7 @@ class NGPModel(RayModel):
 
     def __init__(self, config: NGP, scene: Scene, *, device: torch.device, backend: str) -> None:
         self.config, self.device, self.background = config, device, scene.background
+        self.model_from_input = scene.model_from_input
         self.random_background = config.random_background and scene.has_alpha
         self.backend = resolve_backend(backend, device)
         self.precision = resolve_precision(config.precision, self.backend.name)
@@ -194,8 +195,7 @@ class NGPModel(RayModel):
             config.occupancy_thinnest,
             config.occupancy_levels if self.unbounded else 1,
         ).to(device)
-        parameters = (self.field.grid.table, self.field.density_weights, self.field.color_weights)
-        self.adam = {name: AdamArrays.of(p.data) for name, p in zip(PARAMETERS, parameters, strict=True)}
+        self.adam = {n: AdamArrays.of(p.data) for n, p in zip(PARAMETERS, self.parameters(), strict=True)}
         self.steps, self.rays = 0, 1024
         self.appearance: Appearance | None = None  # both made when the first pixels come
         self.cameras: RefinedCameras | None = None
@@ -325,11 +325,7 @@ class NGPModel(RayModel):
 
     @torch.no_grad()
     def render_rays(
-        self,
-        rays: Rays,
-        outputs: Sequence[str],
-        background: Colour | None = None,
-        crop: Crop | None = None,
+        self, rays: Rays, outputs: Sequence[str], background: Colour | None = None, crop: Crop | None = None
     ) -> Rendered:
         """See `RayModel`. Samples stand in the middle of their steps."""
         config, side = self.config, self.field.box_side
@@ -353,6 +349,14 @@ class NGPModel(RayModel):
             "samples": samples,
         }
         return Rendered(**{name: found[name] for name in outputs})
+
+    def density_at(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+        """See `RayModel`."""
+        if self.fused and not torch.is_grad_enabled():
+            return self.fused.density(points.contiguous())
+        return frozen(self.field).density(points)
+
+    dtype = property(lambda self: self.field.grid.table.dtype)
 
     def parameters(self) -> list[Tensor]:
         """Table, density weights, colour weights: in the order of `PARAMETERS`."""
@@ -393,12 +397,3 @@ class NGPModel(RayModel):
             "space": "nested boxes, contracted" if self.unbounded else "box",
             "parameters": sum(p.numel() for p in self.parameters()),
         }
-
-
-def resolve_precision(precision: str, backend: str) -> str:
-    """Settle "auto": bfloat16 where the kernels run on a processor that has it. Raises ValueError."""
-    if precision not in ("auto", "float32", "bfloat16"):
-        raise ValueError(f"precision {precision!r} is unknown; use auto, float32 or bfloat16")
-    if precision != "auto":
-        return precision
-    return "bfloat16" if backend == "kernels" and isa() in BFLOAT16_SETS else "float32"

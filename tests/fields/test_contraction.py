@@ -3,7 +3,7 @@
 import torch
 from torch.testing import assert_close
 
-from fields.contraction import contract, from_ndc, to_ndc, uncontract
+from fields.contraction import contract, contraction_scale, from_ndc, ndc_scale, to_ndc, uncontract
 
 
 def some_points(generator: torch.Generator, n: int = 2000) -> torch.Tensor:
@@ -68,3 +68,17 @@ def test_ndc_keeps_straight_lines_straight_and_can_be_undone(generator):
     first, middle, last = (to_ndc(a + t * (b - a), focal, half, near) for t in (0.0, 0.4, 1.0))
     assert_close(torch.linalg.cross(middle - first, last - first), torch.zeros_like(a), atol=1e-9, rtol=0)
     assert_close(from_ndc(middle, focal, half, near), a + 0.4 * (b - a))
+
+
+def test_scales_are_the_cube_roots_of_how_volumes_change(generator):
+    """By the determinant of the derivative that autograd finds."""
+    points = some_points(generator, 40)
+    focal, half, near = ndc_arguments()
+    before = points * torch.tensor([1.0, 1.0, 0.0]) + points[:, 2:].abs() * torch.tensor([0.0, 0.0, 1.0])
+    for stretch, scale, where in (
+        (contract, contraction_scale, points),
+        (lambda x: to_ndc(x, focal, half, near), lambda x: ndc_scale(x, focal, half, near), before),
+    ):
+        jacobians = torch.stack([torch.autograd.functional.jacobian(stretch, point) for point in where])
+        volumes = torch.linalg.det(jacobians).abs()
+        assert_close(scale(where), volumes ** (1 / 3), rtol=1e-6, atol=0)

@@ -7,9 +7,9 @@ import torch
 from torch.testing import assert_close
 
 from fields.kernels.adam import sparse_adam
-from fields.kernels.library import library
+from fields.kernels.library import BFLOAT16_SETS, library
 from fields.kernels.ngp import Limits, StepSettings
-from render.methods.ngp import BFLOAT16_SETS, NGP, PARAMETERS
+from render.methods.ngp import NGP, PARAMETERS
 from render.methods.ngp_composed import composed_loss
 from scenes.crop import Crop
 from scenes.generate import analytic
