@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scenes.cameras import Cameras
-from scenes.transforms import transform_points, transform_poses
+from scenes.transforms import similarity_scale, transform_points, transform_poses
 
 FRAMES = ("model", "input")
 
@@ -36,3 +36,18 @@ def cameras_in_model(cameras: Cameras, model_from_input: Float[Tensor, "4 4"]) -
     poses = cameras.camera_to_world.double()
     moved = transform_poses(model_from_input.double().to(poses.device), poses)
     return replace(cameras, camera_to_world=moved)
+
+
+def in_input_units(
+    distance: Float[Tensor, "*n"], model_from_input: Float[Tensor, "4 4"]
+) -> Float[Tensor, "*n"]:
+    """A distance or depth of the model frame in the input's unit."""
+    return distance / float(similarity_scale(model_from_input.double()))
+
+
+def in_input_axes(
+    directions: Float[Tensor, "*n 3"], model_from_input: Float[Tensor, "4 4"]
+) -> Float[Tensor, "*n 3"]:
+    """Directions of the model frame along the input's axes."""
+    matrix = model_from_input.double()
+    return directions @ (matrix[:3, :3] / similarity_scale(matrix)).to(directions)

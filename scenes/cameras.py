@@ -164,9 +164,18 @@ class Cameras:
             raise IndexError("this is one camera, not a batch of them")
         return replace(self, **{name: array[index] for name, array in self._arrays().items()})
 
-    def to(self, device: torch.device | str) -> "Cameras":
-        """The same cameras on another device."""
-        return replace(self, **{name: array.to(device) for name, array in self._arrays().items()})
+    @property
+    def requires_grad(self) -> bool:
+        """Whether autograd follows any of the numbers."""
+        return any(array.requires_grad for array in self._arrays().values())
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Cameras":
+        """The same cameras on another device and, if `dtype` is given, in another precision."""
+
+        def moved(array: Tensor) -> Tensor:
+            return array.to(device, dtype if array.is_floating_point() else None)
+
+        return replace(self, **{name: moved(array) for name, array in self._arrays().items()})
 
     def _arrays(self) -> dict[str, Tensor]:
         values = {f.name: getattr(self, f.name) for f in fields(self)}

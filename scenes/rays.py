@@ -49,6 +49,10 @@ class Rays:
         """The points at `distance` along the rays."""
         return self.origins + distance[..., None] * self.directions
 
+    def detach(self) -> "Rays":
+        """The same rays as constants."""
+        return Rays(self.origins.detach(), self.directions.detach())
+
     def to(self, device: torch.device | str) -> "Rays":
         """The same rays on another device."""
         return Rays(self.origins.to(device), self.directions.to(device))

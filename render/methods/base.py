@@ -1,15 +1,22 @@
 """What every method's model does, and the part that all methods made of rays share."""
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Protocol
 
 import torch
-from jaxtyping import Float, Int32
+from jaxtyping import Bool, Float, Int32
 from torch import Tensor
 
 from render.differentiable import recomputed, wants_gradient
-from render.input_frame import check_frame, points_in_model
+from render.input_frame import (
+    cameras_in_model,
+    check_frame,
+    in_input_axes,
+    in_input_units,
+    points_in_model,
+)
 from render.normals import surface_normals
 from scenes.cameras import Cameras
 from scenes.crop import Crop
@@ -26,9 +33,9 @@ class Rendered:
 
     rgb       in front of the background, in [0, 1] up to rounding
     opacity   share of the ray that is stopped, in [0, 1] up to rounding
-    distance  along the ray, scene units: mean of what it meets, 0 where it meets nothing
+    distance  along the ray, units of the frame: mean of what it meets, 0 where it meets nothing
     z_depth   the same along the optical axis of the camera
-    normal    unit length, model frame, towards the camera; 0 where the ray meets nothing
+    normal    unit length, axes of the frame, towards the camera; 0 where the ray meets nothing
     samples   how many places along the ray the method looked at
     """
 
@@ -65,6 +72,7 @@ class Model(Protocol):
         outputs: Sequence[str] = ("rgb",),
         background: Colour | None = None,
         crop: Crop | None = None,
+        frame: str = "model",
     ) -> Rendered:
         """The picture that one camera takes, (height, width), or those of n, (n, height, width)."""
         ...
@@ -82,16 +90,17 @@ class RayModel:
     """`render` for methods whose pixels are rays that know nothing of each other.
 
     A subclass implements `render_rays` for the names in `ray_outputs`; z_depth and normal follow from
-    distance.
+    distance. `differentiable_in_rays` lets cameras and rays learn from what is rendered.
     """
 
     ray_outputs: ClassVar[tuple[str, ...]] = ("rgb", "opacity", "distance", "samples")
     rays_per_chunk: int = 4096
+    rays_per_gradient: int = 1024  # of a chunk that is computed again for its gradients
     points_per_chunk: int = 2**18
     background: Colour | None  # of the scene, behind everything; None means black
     model_from_input: Float[Tensor, "4 4"] = torch.eye(4)  # of the scene
     device: torch.device
-    dtype: torch.dtype = torch.float32  # of the points that the networks take
+    dtype: torch.dtype = torch.float32  # of the rays and points that the networks take
 
     def render_rays(
         self,
@@ -114,46 +123,69 @@ class RayModel:
         """`render_rays`, for a method to override whose rays need to know their camera."""
         return self.render_rays(rays, outputs, background, crop)
 
-    @torch.no_grad()
     def render(
         self,
         camera: Cameras,
         outputs: Sequence[str] = ("rgb",),
         background: Colour | None = None,
         crop: Crop | None = None,
+        frame: str = "model",
     ) -> Rendered:
         """The pictures of one camera or of several, on the cameras' device: see `Rendered`.
 
         camera: one, for (height, width), or n of one size, for (n, height, width).
         background: the colour behind everything, and beyond what a lens sees; the scene's own if not given.
-        crop: a box, model frame, outside of which nothing is.
-        Raises: ValueError for an output that the method cannot give, or cameras of several sizes or none.
+        crop: a box outside of which nothing is.
+        frame: of cameras, crop and what comes back: model, or that of the scene's input, with its unit
+            (`render/input_frame.py`).
+        Differentiable in cameras that require a gradient: poses, intrinsics and lens. Where samples stand
+        along a ray is a constant, and so are the model's parameters.
+        Raises: ValueError for an output that the method cannot give, cameras of several sizes or none, or
+        another frame.
         """
+        check_frame(frame)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and camera.requires_grad):
+            if frame == "model":
+                return self._render(camera, outputs, background, crop)
+            moved = cameras_in_model(camera, self.model_from_input)
+            crop = crop and crop.moved(self.model_from_input)
+            return self._told_to_input(self._render(moved, outputs, background, crop))
+
+    def _render(
+        self, camera: Cameras, outputs: Sequence[str], background: Colour | None, crop: Crop | None
+    ) -> Rendered:
         if camera.shape:
             return self._render_each(camera, outputs, background, crop)
         derived = ("z_depth", "normal") if "distance" in self.ray_outputs else ()
         check_outputs(outputs, (*self.ray_outputs, *derived))
-        there = camera.to(self.device)
-        rays = there.rays().reshape(-1)
-        unseen = ~rays.directions.isfinite().all(dim=-1)  # beyond what the lens sees
-        if bool(unseen.any()):
-            rays = replace(
-                rays, directions=torch.where(unseen[:, None], forward_axis(there), rays.directions)
-            )
+        there = camera.to(self.device, self.dtype)
+        rays, unseen = all_rays(there)
         wanted = {"distance" if name in derived else name for name in outputs}
+        asked = wants_gradient(rays.origins, rays.directions)
+        size = min(self.rays_per_chunk, self.rays_per_gradient) if asked else self.rays_per_chunk
         chunks = [
-            self.render_rays_of(there, rays[i : i + self.rays_per_chunk], tuple(wanted), background, crop)
-            for i in range(0, len(rays), self.rays_per_chunk)
+            self.render_rays_of(there, rays[i : i + size], tuple(wanted), background, crop)
+            for i in range(0, len(rays), size)
         ]
         found = {name: torch.cat([getattr(chunk, name) for chunk in chunks]) for name in wanted}
         if bool(unseen.any()):
-            nothing = {"rgb": self.background_colour(background)}
             for name, values in found.items():
-                values[unseen] = nothing.get(name, torch.zeros((), device=self.device)).to(values)
+                nothing = self.background_colour(background) if name == "rgb" else values.new_zeros(())
+                hidden = unseen.unflatten(0, (-1, *[1] * (values.ndim - 1)))
+                found[name] = torch.where(hidden, nothing.to(values), values)
         shape, back = (camera.height, camera.width), camera.camera_to_world.device
         found = {name: values.unflatten(0, shape) for name, values in found.items()}
         found |= from_distance(outputs, rays.reshape(*shape), found.get("distance"), forward_axis(there))
         return Rendered(**{name: found[name].to(back) for name in outputs})
+
+    def _told_to_input(self, seen: Rendered) -> Rendered:
+        matrix = self.model_from_input
+        lengths = {"distance": seen.distance, "z_depth": seen.z_depth}
+        told = {
+            name: value if value is None else in_input_units(value, matrix) for name, value in lengths.items()
+        }
+        normal = seen.normal if seen.normal is None else in_input_axes(seen.normal, matrix)
+        return replace(seen, normal=normal, **told)
 
     def density_at(self, points: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         """Density (1 / model unit) at points of the model frame, on the model's device; one chunk.
@@ -191,12 +223,43 @@ class RayModel:
             raise ValueError(f"cameras: one, or a row of them, are rendered; got {tuple(cameras.shape)}")
         if not (isinstance(cameras.width, int) and isinstance(cameras.height, int)):
             raise ValueError("cameras of several sizes make no stack of pictures; render them one by one")
-        seen = [self.render(cameras[i], outputs, background, crop) for i in range(len(cameras))]
+        seen = [self._render(cameras[i], outputs, background, crop) for i in range(len(cameras))]
         return Rendered(**{name: torch.stack([getattr(each, name) for each in seen]) for name in outputs})
 
     def background_colour(self, background: Colour | None) -> Float[Tensor, "3"]:
         """The colour behind everything: the given one, or the scene's, or black."""
         return torch.tensor(background or self.background or (0.0, 0.0, 0.0), device=self.device)
+
+
+def differentiable_in_rays(render_rays: Callable[..., Rendered]) -> Callable[..., Rendered]:
+    """A method's `render_rays`: without a graph, or in rays that require a gradient `recomputed`."""
+
+    @functools.wraps(render_rays)
+    def wrapped(self: RayModel, rays: Rays, outputs: Sequence[str], *rest: Any, **named: Any) -> Rendered:
+        def seen(origins: Tensor, directions: Tensor) -> tuple[Tensor, ...]:
+            found = render_rays(self, Rays(origins, directions), outputs, *rest, **named)
+            return tuple(getattr(found, name) for name in outputs)
+
+        values = recomputed(seen, rays.origins, rays.directions)
+        return Rendered(**dict(zip(outputs, values, strict=True)))
+
+    return wrapped
+
+
+def all_rays(camera: Cameras) -> tuple[Rays, Bool[Tensor, " n"]]:
+    """Rays through every pixel of one camera, row by row, and which lie beyond what its lens sees.
+
+    Those look straight ahead.
+    """
+    rays = camera.rays().reshape(-1)
+    unseen = ~rays.directions.isfinite().all(dim=-1)
+    if wants_gradient(rays.directions) and bool(unseen.any()):
+        # Again, and never through those pixels: the gradient of what is no number spoils all others.
+        middle = camera.intrinsics[2:].detach()
+        rays = camera.rays(torch.where(unseen[:, None], middle, camera.pixel_centres().reshape(-1, 2)))
+    elif bool(unseen.any()):
+        rays = replace(rays, directions=torch.where(unseen[:, None], forward_axis(camera), rays.directions))
+    return rays, unseen
 
 
 def forward_axis(camera: Cameras) -> Float[Tensor, "3"]:

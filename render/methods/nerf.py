@@ -14,7 +14,7 @@ from fields.kernels.library import KernelsUnavailable, supported_instruction_set
 from fields.nerf import Activation, NeRFField, load_published
 from render.losses import mse
 from render.methods.adam_model import AdamModel
-from render.methods.base import Colour, Rendered, check_outputs
+from render.methods.base import Colour, Rendered, check_outputs, differentiable_in_rays
 from render.methods.nerf_space import Space
 from render.samplers.hierarchical import RaySamples, Rule, coarse_samples, fine_samples
 from render.samplers.proposal import points_at
@@ -116,6 +116,7 @@ class NeRFModel(AdamModel):
     """A coarse network and, with fine samples, a fine one; Adam's moments stand in `optimizer`."""
 
     rays_per_chunk = 1024
+    rays_per_gradient = 256
     points_per_chunk = 2**16
 
     def __init__(
@@ -193,7 +194,7 @@ class NeRFModel(AdamModel):
         self, field: NeRFField, rays: Rays, samples: RaySamples, crop: Crop | None = None
     ) -> VolumeRendering:
         """What a network, or what of it lies in a crop, shows along rays that are read at these samples."""
-        distances = self.space.distances(samples.distances, rays)
+        distances = self.space.distances(samples.distances, rays.detach())
         points = self.space.points(points_at(rays, distances))
         reduced = self.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=reduced):
@@ -203,6 +204,7 @@ class NeRFModel(AdamModel):
         edges = self.space.edges(samples, rays, self.config.rule)
         return render_dense(density.to(edges.dtype), rgb.to(edges.dtype), edges, distances)
 
+    @differentiable_in_rays
     def render_rays(
         self,
         rays: Rays,
@@ -214,9 +216,12 @@ class NeRFModel(AdamModel):
         """What is seen along rays (n,), at even samples. `forward`: as in `near_and_far`, else the rays."""
         check_outputs(outputs, self.ray_outputs)
         config = self.config
-        near, far = self.near_and_far(rays, rays.directions if forward is None else forward)
+        still = rays.detach()
+        near, far = self.near_and_far(still, still.directions if forward is None else forward.detach())
         samples = coarse_samples(near, far, config.coarse_samples, config.rule)
-        seen = self.render_samples(self.coarse, rays, samples, crop)
+        # Beside a fine network the coarse one only says where to look, and that is a constant.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.fine is None):
+            seen = self.render_samples(self.coarse, rays, samples, crop)
         if self.fine is not None:
             samples = fine_samples(samples, seen.weights, config.fine_samples, config.rule)
             seen = self.render_samples(self.fine, rays, samples, crop)

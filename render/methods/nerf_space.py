@@ -95,7 +95,7 @@ class Space:
         if not self.bounds.unbounded:
             return samples.edges
         places = samples.distances if rule == "published" else samples.edges
-        way = self.points(points_at(rays, self.distances(places, rays)))
+        way = self.points(points_at(rays, self.distances(places, rays.detach())))
         steps = way.diff(dim=-2).norm(dim=-1)
         lengths = torch.nn.functional.pad(steps, (1, 0)).cumsum(dim=-1)
         return edges_of_points(lengths) if rule == "published" else lengths

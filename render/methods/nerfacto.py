@@ -21,7 +21,7 @@ from fields.proposal import ProposalField
 from render.differentiable import frozen
 from render.losses import distortion, interlevel, mse
 from render.methods.adam_model import AdamModel
-from render.methods.base import Colour, Rendered, check_outputs
+from render.methods.base import Colour, Rendered, check_outputs, differentiable_in_rays
 from render.metrics import psnr_of
 from render.samplers.proposal import (
     UNIFORM,
@@ -187,7 +187,7 @@ class NerfactoModel(AdamModel):
         anneal = annealing(schedule / config.anneal_share) if config.anneal_share else 1.0
         with torch.set_grad_enabled(learning):
             samples = self.sample(rays, anneal, generator)
-        seen = self.look(rays, samples)
+        seen = self.look(rays, samples, self.field)
         error = mse(over_background(seen.values, seen.opacity, behind), target)
         loss = error + config.distortion * distortion(samples.s, seen.weights)
         for proposal in samples.proposals if learning else ():
@@ -213,10 +213,12 @@ class NerfactoModel(AdamModel):
             anneal=anneal, padding=self.config.padding, generator=generator,
         )  # fmt: skip
 
-    def look(self, rays: Rays, samples: ProposalSamples, crop: Crop | None = None) -> VolumeRendering:
-        """What the field, or what of it lies in a crop, shows along rays that are read at these samples."""
+    def look(
+        self, rays: Rays, samples: ProposalSamples, field: NGPField, crop: Crop | None = None
+    ) -> VolumeRendering:
+        """What a field, or what of it lies in a crop, shows along rays that are read at these samples."""
         points = points_at(rays, samples.distances)
-        density, rgb = self.field(points, rays.directions[:, None])
+        density, rgb = field(points, rays.directions[:, None])
         if crop:
             density = density * crop.contains(points)
         return render_dense(density, rgb, samples.edges, samples.distances)
@@ -229,7 +231,7 @@ class NerfactoModel(AdamModel):
         low, high = (rays.origins.new_tensor(c) for c in (self.bounds.minimum, self.bounds.maximum))
         return clip_to_cube((rays.origins - low) / (high - low), rays.directions / (high - low))
 
-    @torch.no_grad()
+    @differentiable_in_rays
     def render_rays(
         self,
         rays: Rays,
@@ -239,7 +241,9 @@ class NerfactoModel(AdamModel):
     ) -> Rendered:
         """See `RayModel`. The samples of a ray depend on nothing but the ray."""
         check_outputs(outputs, self.ray_outputs)
-        seen = self.look(rays, self.sample(rays), crop)
+        with torch.no_grad():
+            places = self.sample(rays)
+        seen = self.look(rays, places, frozen(self.field), crop)
         rgb = over_background(seen.values, seen.opacity, self.background_colour(background))
         count = sum((*self.config.proposal_samples, self.config.samples))
         samples = torch.full_like(seen.opacity, count, dtype=torch.int32)

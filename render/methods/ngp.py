@@ -20,12 +20,12 @@ from fields.kernels.ngp import AdamArrays, FusedNGP, Limits, StepRays, StepSetti
 from fields.ngp import NGPField, NGPSpec
 from render.appearance import Appearance
 from render.differentiable import frozen
-from render.methods.base import Colour, RayModel, Rendered, check_state
-from render.methods.ngp_composed import composed_step, trace
+from render.methods.base import Colour, RayModel, Rendered, check_state, differentiable_in_rays
+from render.methods.ngp_composed import composed_step, look
 from render.metrics import psnr_of
 from render.refinement import RefinedCameras, places_between
 from render.samplers.occupancy import OccupancyGrid
-from render.volume import over_background
+from render.volume import expected_distance, over_background
 from scenes.crop import Crop
 from scenes.layout import cube_around
 from scenes.pixels import PixelSource
@@ -323,7 +323,7 @@ class NGPModel(RayModel):
 
             grid.update(density_at, march_step, seed=seed, step=self.steps)
 
-    @torch.no_grad()
+    @differentiable_in_rays
     def render_rays(
         self, rays: Rays, outputs: Sequence[str], background: Colour | None = None, crop: Crop | None = None
     ) -> Rendered:
@@ -335,17 +335,16 @@ class NGPModel(RayModel):
         if crop:
             cube = similarity(1 / side, torch.eye(3), -self.field.box_minimum.cpu() / side)
             limits = replace(limits, crop=crop.moved(cube).matrix().to(self.device, torch.float32))
-        if self.fused:
+        if self.fused and not torch.is_grad_enabled():
             origins, directions = rays.origins.contiguous(), rays.directions.contiguous()
             count = "samples" in outputs
             rgb, opacity, weighted, samples = self.fused.render(origins, directions, limits, count=count)
         else:
-            middle = torch.full((len(rays),), 0.5, device=self.device)
-            rgb, opacity, weighted, samples, *_ = trace(self, rays, limits, middle)
+            rgb, opacity, weighted, samples, *_ = look(self, rays, limits)
         found = {
             "rgb": over_background(rgb, opacity, self.background_colour(background)),
             "opacity": opacity,
-            "distance": torch.where(opacity > 0, weighted / opacity, 0.0),
+            "distance": expected_distance(weighted, opacity),
             "samples": samples,
         }
         return Rendered(**{name: found[name] for name in outputs})

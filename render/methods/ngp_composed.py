@@ -3,6 +3,7 @@
 Rays are marched to their end, densities looked up, samples cut, colours composited, and torch differentiates.
 """
 
+import copy
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from fields.kernels.adam import sparse_adam
 from fields.kernels.composite import composite, sum_before
 from fields.kernels.march import Marched, Spacing, march
 from fields.kernels.ngp import Limits, StepRays, StepResult, StepSettings
+from render.differentiable import frozen
 from render.losses import huber, packed_depth, packed_distortion, packed_opacity
 from render.volume import over_background
 from scenes.pixels import Batch, PixelSource
@@ -126,6 +128,7 @@ def composed_loss(
     target = over_background(batch.rgba[:, :3] * batch.rgba[:, 3:], batch.rgba[:, 3], behind)
     model.field.active_levels = settings.active_levels or model.config.levels
     traced = trace(model, batch.rays, limits, random[JITTER])
+    model.field.active_levels = model.config.levels
     color = over_background(traced.rgb, traced.opacity, behind)
     shown = color if appearance is None else transformed(color, appearance[batch.image_index])
     seen = pixels.draws_foreground(settings.rays, settings.seed, settings.step, *shares)
@@ -151,6 +154,13 @@ def loss_of_weights(
     loss = settings.distortion * packed_distortion(u, traced.weights, interval, traced.ray, len(known))
     loss = loss + settings.opacity * packed_opacity(traced.weights, len(known))
     return loss + settings.depth * packed_depth(traced.t, traced.weights, known, traced.ray)
+
+
+def look(model: "NGPModel", rays: Rays, limits: Limits) -> Traced:
+    """What rays meet for a picture: samples in the middle of their steps, and nothing to learn but rays."""
+    still = copy.copy(model)
+    still.field = frozen(model.field)
+    return trace(still, rays, limits, torch.full((len(rays),), 0.5, device=model.device))
 
 
 def trace(model: "NGPModel", rays: Rays, limits: Limits, jitter: Float[Tensor, " rays"]) -> Traced:

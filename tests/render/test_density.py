@@ -42,9 +42,9 @@ def pixels(scene):
     return PixelSource.from_scene(scene)
 
 
-def trained(name, backend, scene, pixels, steps=12):
+def trained(config, backend, scene, pixels, steps=12):
     torch.manual_seed(0)
-    model = CONFIGS[name].build(scene, backend=backend)
+    model = config.build(scene, backend=backend)
     generator = torch.Generator().manual_seed(0)
     for step in range(steps):
         model.step(pixels, step / steps, generator)
@@ -53,7 +53,8 @@ def trained(name, backend, scene, pixels, steps=12):
 
 @pytest.fixture(scope="module", params=BACKENDS, ids="-".join)
 def model(request, scene, pixels):
-    return trained(*request.param, scene, pixels)
+    name, backend = request.param
+    return trained(CONFIGS[name], backend, scene, pixels)
 
 
 def some_points(generator, n=500, reach=1.4):
@@ -83,7 +84,7 @@ def test_any_shape_and_any_chunk_give_the_same(model, generator):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_gradients_are_slopes(scene, pixels, name, generator):
     """Central differences in float64; a point in a hundred may lie by a kink (a cell, a rectifier)."""
-    model = trained(name, "reference", scene, pixels)
+    model = trained(CONFIGS[name], "reference", scene, pixels)
     (model.field if name == "ngp" else model).double()
     points = some_points(generator, 1000, reach=0.9).double().requires_grad_()
     values = model.density(points)
@@ -133,7 +134,7 @@ def test_a_point_that_is_no_place_is_refused(model):
 
 def test_outside_of_its_box_a_grid_holds_nothing(scene, pixels):
     for name in ("ngp", "nerfacto"):
-        model = trained(name, "reference", scene, pixels, steps=1)
+        model = trained(CONFIGS[name], "reference", scene, pixels, steps=1)
         outside = torch.tensor([[1.6, 0.0, 0.0], [0.0, -1.7, 0.0], [0.0, 0.0, 30.0]])
         assert not model.density(outside).any() and model.density(outside / 40).all()
 
@@ -144,7 +145,7 @@ def test_outside_of_its_box_a_grid_holds_nothing(scene, pixels):
 def test_the_kernels_find_the_densities_and_slopes_of_the_reference(scene, generator, endless, name, backend):
     bounds = unbounded(near=0.2) if endless else scene.bounds
     scene = replace(scene, bounds=bounds)
-    model = trained(name, backend, scene, PixelSource.from_scene(scene))
+    model = trained(CONFIGS[name], backend, scene, PixelSource.from_scene(scene))
     reference = CONFIGS[name].build(scene, backend="reference")
     reference.load_state(model.state())
     points = some_points(generator, 3000, reach=4.0 if endless else 1.4).requires_grad_()

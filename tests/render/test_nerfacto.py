@@ -70,7 +70,7 @@ def test_a_little_training_shows_the_spheres_and_its_proposals_bound_them(scene,
     @torch.no_grad()
     def left_out():
         samples = model.sample(rays)
-        weights = model.look(rays, samples).weights
+        weights = model.look(rays, samples, model.field).weights
         return [float(interlevel(samples.s, weights, *proposal)) for proposal in samples.proposals]
 
     learnt = left_out()
