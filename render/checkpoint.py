@@ -78,7 +78,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
 def stored(folder: Path) -> list[Path]:
     """The checkpoints in a folder, newest first."""
     found = [path for path in folder.glob("step-*") if re.fullmatch(r"step-\d+", path.name)]
-    return sorted(found, key=_step_of, reverse=True)
+    return sorted(found, key=step_of, reverse=True)
 
 
 def load(path: Path) -> Checkpoint:
@@ -215,12 +215,13 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _step_of(path: Path) -> int:
+def step_of(path: Path) -> int:
+    """The step that a checkpoint folder is from."""
     return int(path.name.removeprefix("step-"))
 
 
 def _what_is_left(folder: Path) -> str:
     left = stored(folder) if folder.is_dir() else []
     return (
-        f"the checkpoint of step {_step_of(left[0])} is untouched" if left else "no earlier checkpoint exists"
+        f"the checkpoint of step {step_of(left[0])} is untouched" if left else "no earlier checkpoint exists"
     )

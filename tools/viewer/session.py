@@ -48,6 +48,7 @@ class View:
     background: Colour | None = None
     crop: Crop | None = None
     scale: Scale | None = None  # of depths and samples; None: chosen for the scene
+    with_depth: bool = False  # for something that is laid over the picture
 
     def camera(self, size: float | int = 1.0) -> Cameras:
         """The camera of the whole picture, or of one whose sides are `size` as long."""
@@ -59,7 +60,7 @@ class View:
 class Picture:
     """What a view looks like, at `camera`'s size.
 
-    z_depth   scene units, 0 where nothing is; None where the mode did not need it and nobody asked
+    z_depth   scene units, 0 where nothing is; None unless the view asks for it
     complete  of full size: the view as a film would show it
     seconds   that drawing it took
     """
@@ -94,14 +95,13 @@ class Session:
         self.home = self._home()
         self.view = View(self.home, scene.orbit.fov, *size)
         self.keyframes = Keyframes()
-        self.with_depth = False  # a GUI that lays other things over the picture asks for it
         self.picture: Picture | None = None
         self.seconds_per_pixel: dict[str, float] = {}
         self._scale: Scale | None = None
         self._drawn: View | None = None  # the view of `picture`
         self._size = 0.0  # its part of the full size
         self._stale_since: float | None = None  # the model has learnt since
-        self._closed = False
+        self.closed = False
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -138,7 +138,7 @@ class Session:
             self.change(stand=how(self.view.stand))
 
     def change(self, **changes: Any) -> None:
-        """Change the view: mode, fov, width, height, background, crop, scale, stand.
+        """Change the view: mode, fov, width, height, background, crop, scale, stand, with_depth.
 
         Raises: ValueError for a mode that there is not, a field of view or a size that no camera has.
         """
@@ -182,7 +182,7 @@ class Session:
     def close(self) -> None:
         """`wait` and `run` end."""
         with self.changed:
-            self._closed = True
+            self.closed = True
             self.changed.notify_all()
 
     # What is drawn. By one thread.
@@ -196,9 +196,9 @@ class Session:
     def wait(self) -> bool:
         """Until there is something to draw; False when the session is closed."""
         with self.changed:
-            while not self._closed and (patience := self._patience()) > 0:
+            while not self.closed and (patience := self._patience()) > 0:
                 self.changed.wait(None if patience == float("inf") else patience)
-            return not self._closed
+            return not self.closed
 
     def next_picture(self) -> Picture | None:
         """The next better picture of the view, or None: there is none, or the view changed meanwhile."""
@@ -292,11 +292,11 @@ class Session:
         if view.mode == "error":
             return quantised(error_picture(self.model, self.photographs, camera)), None
         wanted = outputs_of((view.mode,), camera)
-        if self.with_depth:
+        if view.with_depth:
             wanted = tuple(dict.fromkeys((*wanted, "z_depth", "opacity")))
         seen = self.model.render(camera, wanted, view.background, view.crop)
         z_depth = None
-        if self.with_depth:
+        if view.with_depth:
             z_depth = torch.where(seen.opacity >= 0.5, seen.z_depth, 0.0).cpu()
         return quantised(coloured(seen, view.mode, camera, scale)), z_depth
 

@@ -161,8 +161,8 @@ def test_crop_background_and_depth_reach_the_picture(scene):
     session = opened(scene, size=(40, 30))
     settled(session)
     whole = session.picture.rgb
-    session.change(crop=Crop((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
-    session.with_depth = True
+    assert session.picture.z_depth is None
+    session.change(crop=Crop((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), with_depth=True)
     settled(session)
     assert_close(session.picture.rgb.float(), whole / 2, atol=1.0, rtol=0)
     forward = session.picture.camera.rays().directions @ session.picture.camera.camera_to_world[:3, 2]
