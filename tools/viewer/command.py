@@ -1,8 +1,10 @@
 """`render view RUN`: look at a run and move through it, in a window, or in a browser with --web."""
 
 import threading
+import time
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,13 @@ CAMERA_COLOUR, POINT_COLOUR = (80, 160, 255), (255, 120, 40)
 def parser() -> Parser:
     parser = Parser("view", SUMMARY)
     parser.add_argument("run", metavar="RUN", help="a run folder, one of its checkpoints, or any file in it")
+    parser.add_argument("--web", action="store_true", help="in a browser, in place of a window")
+    parser.add_argument(
+        "--host", default="127.0.0.1", metavar="ADDRESS", help="to be reached at, with --web (default: here)"
+    )
+    parser.add_argument(
+        "--port", type=int, default=8080, metavar="N", help="with --web; 0: any free one (default: 8080)"
+    )
     parser.add_argument(
         "--fps", type=whole, default=15, metavar="N", help="pictures a second while it moves (default: 15)"
     )
@@ -35,24 +44,106 @@ def parser() -> Parser:
 
 def main(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
-    from tools.viewer.display import check_display
-
-    check_display()
     console = Console()
-    run, session, overlays = opened(options, console)
+    if not options.web:
+        from tools.viewer.display import check_display
+
+        check_display()
+    viewing = opened(options, console)
+    if options.web:
+        return serve_until_stopped(viewing, options, console)
     from tools.viewer.window import Window
 
-    Window(session, f"render: {run.path.name}", run.path, overlays).run()
+    session = viewing.session()
+    Window(session, f"render: {viewing.run.path.name}", viewing.run.path, viewing.overlays(session)).run()
     return 0
 
 
-def opened(options: Namespace, console: Console) -> tuple[Any, Any, dict[str, Callable[[], Any]]]:
-    """The run, a session that follows its training, and what can be laid over its pictures."""
+def serve_until_stopped(viewing: "Viewing", options: Namespace, console: Console) -> int:
+    """Show the run to browsers, until Ctrl-C."""
+    from tools.viewer.door import is_loopback
+    from tools.viewer.gate import open_gate
+    from tools.viewer.web import serve
+
+    gate = open_gate(options.host, options.port)
+    end = serve(gate.server, viewing.session, viewing.overlays, viewing.run.path.name)
+    if not is_loopback(options.host):
+        warn(f"--host {options.host}: others can reach this, and read what is sent; prefer an SSH tunnel")
+    console.say(f"open {gate.url}")
+    console.say("Ctrl-C ends it")
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        end()
+        gate.close()
+    return 0
+
+
+@dataclass
+class Viewing:
+    """A run that is looked at: what every session of it shares.
+
+    model   the newest that the run has; sessions follow it
+    points  of structure from motion, model frame, or None
+    """
+
+    run: Any
+    model: Any
+    cameras: Any
+    names: tuple[str, ...]
+    photographs: Any
+    points: Any
+    frame_rate: int
+    sessions: list[Any] = field(default_factory=list)
+
+    def session(self) -> Any:
+        """A new one."""
+        from scenes.scene import Scene
+        from tools.viewer.session import Session
+
+        session = Session(
+            self.model,
+            Scene.from_header(self.run.config.scene),
+            cameras=self.cameras,
+            names=self.names,
+            photographs=self.photographs,
+            frame_rate=self.frame_rate,
+        )
+        self.sessions = [*(each for each in self.sessions if not each.closed), session]
+        return session
+
+    def learnt(self, model: Any) -> None:
+        """Every session shows this model from now on."""
+        self.model = model
+        for session in self.sessions:
+            session.model = model
+            session.learnt()
+
+    def overlays(self, session: Any) -> dict[str, Callable[[], Any]]:
+        """Training cameras, their photographs and sparse points, each made when it is first shown."""
+        import torch
+
+        from tools.viewer.overlays import Dots, frusta
+
+        found: dict[str, Callable[[], Any]] = {}
+        length = FRUSTUM * session.scene.orbit.radius
+        if self.cameras is not None:
+            found["cameras"] = lambda: frusta(self.cameras, length, CAMERA_COLOUR)
+        if self.photographs is not None:
+            found["photographs"] = lambda: hung(self.photographs, length)
+        if self.points is not None:
+            colours = torch.tensor([POINT_COLOUR], dtype=torch.uint8).expand(len(self.points), -1)
+            found["points"] = lambda: Dots(self.points, colours)
+        return found
+
+
+def opened(options: Namespace, console: Console) -> Viewing:
+    """The run, and all that can be shown of it; a training that goes on is followed."""
     from render.commands.prepare import set_threads
     from render.run import find, load_model
     from render.run_cameras import load_cameras
-    from scenes.scene import Scene
-    from tools.viewer.session import Session
 
     set_threads(options.threads)
     run, chosen = find(options.run)
@@ -61,20 +152,11 @@ def opened(options: Namespace, console: Console) -> tuple[Any, Any, dict[str, Ca
     cameras, names = None, ()
     if (run.path / "cameras.json").exists():
         cameras, names = load_cameras(run)
-    photographs, points = taken(run, options, console)
-    session = Session(
-        model,
-        Scene.from_header(run.config.scene),
-        cameras=cameras,
-        names=names,
-        photographs=photographs,
-        frame_rate=options.fps,
-    )
+    viewing = Viewing(run, model, cameras, names, *taken(run, options, console), options.fps)
     console.say(f"{run.path}: {run.config.method}, step {step}")
     if chosen is None:
-        follower = threading.Thread(target=follow, args=(session, run, step, where), daemon=True)
-        follower.start()
-    return run, session, overlays_of(session, points)
+        threading.Thread(target=follow, args=(viewing, step, where), name="follow", daemon=True).start()
+    return viewing
 
 
 def taken(run: Any, options: Namespace, console: Console) -> tuple[Any, Any]:
@@ -97,24 +179,6 @@ def taken(run: Any, options: Namespace, console: Console) -> tuple[Any, Any]:
     return Photographs(scene), scene.points if len(scene.points) else None
 
 
-def overlays_of(session: Any, points: Any) -> dict[str, Callable[[], Any]]:
-    """Training cameras, their photographs and sparse points, each made when it is first shown."""
-    import torch
-
-    from tools.viewer.overlays import Dots, frusta
-
-    found: dict[str, Callable[[], Any]] = {}
-    length = FRUSTUM * session.scene.orbit.radius
-    if session.cameras is not None:
-        found["cameras"] = lambda: frusta(session.cameras, length, CAMERA_COLOUR)
-    if session.photographs is not None:
-        found["photographs"] = lambda: hung(session.photographs, length)
-    if points is not None:
-        colours = torch.tensor([POINT_COLOUR], dtype=torch.uint8).expand(len(points), -1)
-        found["points"] = lambda: Dots(points, colours)
-    return found
-
-
 def hung(photographs: Any, length: float) -> Any:
     """The photographs as thumbnails across their frusta."""
     from scenes.images import quantised
@@ -125,23 +189,20 @@ def hung(photographs: Any, length: float) -> Any:
     return Hangings(photographs.scene.cameras[few], pictures, length)
 
 
-def follow(session: Any, run: Any, step: int, where: dict[str, str]) -> None:
-    """Show what a running training has learnt, whenever it leaves a checkpoint."""
-    import time
-
+def follow(viewing: Viewing, step: int, where: dict[str, str]) -> None:
+    """Show what a training that is under way has learnt, whenever it leaves a checkpoint."""
     from render import checkpoint
     from render.checkpoint import CheckpointError
     from render.run import load_model
 
     newest = step
-    while not session.closed:
+    while True:
         time.sleep(POLL)
-        stored = checkpoint.stored(run.checkpoints)
+        stored = checkpoint.stored(viewing.run.checkpoints)
         if not stored or checkpoint.step_of(stored[0]) <= newest:
             continue
         try:
-            model, newest = load_model(run, None, **where, warn=lambda message: None)
+            model, newest = load_model(viewing.run, None, **where, warn=lambda message: None)
         except CheckpointError:
             continue  # it was just being replaced: the next look finds the one after it
-        session.model = model
-        session.learnt()
+        viewing.learnt(model)

@@ -18,19 +18,17 @@ from torch.nn import functional as F
 
 from scenes.crop import Crop
 from scenes.scene import SceneError
-from scenes.transforms import transform_points
 from tools.viewer.export_film import FilmExport
 from tools.viewer.keyframes import Keyframes
-from tools.viewer.overlays import Dots, Lines, box_lines, laid_over
+from tools.viewer.layers import Layers, crop_around
 from tools.viewer.session import Picture, Session
-from tools.viewer.solids import SolidError, read_solid
+from tools.viewer.solids import SolidError
 
 WIDTH, HEIGHT = 1120, 820  # of the window, at first
 PANEL = 20  # widths of a letter
 WHEEL = 1.0  # steps of zoom a notch
 STEP = 0.05  # sizes of the scene that a key flies
 GLANCE = 0.02  # heights of the picture that an arrow key looks aside
-CROP_COLOUR = (255, 200, 0)
 
 
 class Window:
@@ -43,10 +41,8 @@ class Window:
         import open3d
 
         self.open3d, self.gui = open3d, open3d.visualization.gui
-        self.session, self.folder, self.overlays = session, folder, overlays
+        self.session, self.folder, self.layers = session, folder, Layers(session, overlays)
         self.controls: dict[str, Any] = {}  # widgets of the panel, by the name that is beside them
-        self.layers: dict[str, Any] = {}  # those of the overlays that were made
-        self.shown: set[str] = set()
         self.film: FilmExport | None = None
         self.preview = threading.Event()
         self.app = self.gui.Application.instance
@@ -88,13 +84,8 @@ class Window:
 
     def _present(self, picture: Picture) -> None:
         """From the thread that draws: lay over, bring to the size of the widget, and post."""
-        rgb = picture.rgb
-        layers = [layer for name, layer in self.layers.items() if name in self.shown]
-        if picture.view.crop and "crop" in self.shown:
-            layers.append(crop_lines(picture.view.crop))
-        if layers and picture.z_depth is not None:
-            rgb = laid_over(rgb, picture.z_depth, picture.camera, layers)
-        image = self._image(enlarged(rgb, picture.view.width, picture.view.height))
+        rgb = enlarged(self.layers.over(picture), picture.view.width, picture.view.height)
+        image = self._image(rgb)
         status = f"{picture.camera.width} x {picture.camera.height}, {1000 * picture.seconds:.0f} ms"
         legend = self.session.legend(picture.view)
         done = threading.Event()
@@ -220,7 +211,7 @@ class Window:
         self.panel.add_child(self.progress)
 
     def _overlay_controls(self) -> None:
-        for name in self.overlays:
+        for name in self.layers.names:
             self._switch(name)
         self.file = self.gui.TextEdit()
         self.file.placeholder_text = "mesh.ply, points.ply"
@@ -237,7 +228,6 @@ class Window:
         for name, edit in (("centre", self.centre), ("size", self.size)):
             edit.set_on_value_changed(lambda value: self._do(self._crop))
             self._row(name, edit)
-        self._switch("crop", "show the box")
 
     def _row(self, name: str, widget: Any) -> None:
         self.panel.add_child(self.gui.Label(name))
@@ -263,17 +253,10 @@ class Window:
             self._control(name, button, row)
         self.panel.add_child(row)
 
-    def _switch(self, name: str, label: str | None = None) -> None:
-        box = self.gui.Checkbox(label or name)
-
-        def checked(on: bool) -> None:
-            if on and name in self.overlays and name not in self.layers:
-                self.layers[name] = self.overlays[name]()
-            (self.shown.add if on else self.shown.discard)(name)
-            self.session.change(with_depth=bool(self.shown))
-
-        box.set_on_checked(checked)
-        self._control(label or name, box)
+    def _switch(self, name: str) -> None:
+        box = self.gui.Checkbox(name)
+        box.set_on_checked(lambda on: self._do(lambda: self.layers.switch(name, on)))
+        self._control(name, box)
 
     def _do(self, action: Callable[[], None]) -> None:
         """Run what a control asks for, and say what is wrong with it."""
@@ -360,11 +343,7 @@ class Window:
         self.film.start()
 
     def _open_solid(self) -> None:
-        path = Path(self.file.text_value)
-        solid = read_solid(path, self.session.scene.model_from_input)
-        self.layers[path.name] = Dots(*solid) if isinstance(solid, tuple) else solid
-        self.shown.add(path.name)
-        self.session.change(with_depth=True)
+        self.layers.open(Path(self.file.text_value))
 
     def _crop(self) -> None:
         crop = None
@@ -380,22 +359,6 @@ def enlarged(rgb: UInt8[Tensor, "h w 3"], width: int, height: int) -> UInt8[Tens
         return rgb
     planes = rgb.movedim(-1, 0)[None].float()
     return F.interpolate(planes, (height, width), mode="bilinear")[0].movedim(0, -1).to(torch.uint8)
-
-
-def crop_around(session: Session) -> Crop:
-    """The upright box of the input's frame that holds the scene's bounds."""
-    bounds = session.scene.bounds
-    corners = torch.cartesian_prod(*torch.tensor([bounds.minimum, bounds.maximum]).double().T)
-    back = torch.linalg.inv(session.scene.model_from_input.double())
-    moved = transform_points(back, corners)
-    return Crop.between(moved.amin(dim=0).tolist(), moved.amax(dim=0).tolist())
-
-
-def crop_lines(crop: Crop) -> Lines:
-    """The edges of a crop, model frame."""
-    axes = torch.tensor(crop.axes) * torch.tensor(crop.size)[:, None] / 2
-    signs = torch.tensor([[(i >> k & 1) * 2.0 - 1 for k in range(3)] for i in range(8)])
-    return box_lines(torch.tensor(crop.centre) + signs @ axes, CROP_COLOUR)
 
 
 def free_name(path: Path) -> Path:

@@ -128,9 +128,9 @@ def use(window: Window, out: Path, told: dict) -> None:
         xdotool("click", 5)  # the wheel, away from the scene
         time.sleep(0.15)
     until = time.time() + 60
-    while time.time() < until and len(window.layers) < len(window.overlays):
+    while time.time() < until and len(window.layers.made) < len(window.layers.makers):
         time.sleep(0.1)
-    told["shown"], told["layers"] = sorted(window.shown), sorted(window.overlays)
+    told["shown"], told["layers"] = sorted(window.layers.shown), sorted(window.layers.makers)
     settled(window)
     time.sleep(1)
     write_png(out / "4-overlays.png", screen())
@@ -150,8 +150,9 @@ def main(run: Path, out: Path) -> None:
     options = Namespace(
         run=run, fps=15, scene=None, allow_outside=False, device=None, backend=None, threads=None
     )
-    found, session, overlays = opened(options, Console(quiet=True))
-    window = Window(session, f"render: {found.path.name}", out, overlays)
+    viewing = opened(options, Console(quiet=True))
+    session = viewing.session()
+    window = Window(session, f"render: {viewing.run.path.name}", out, viewing.overlays(session))
     told: dict = {}
 
     def hands() -> None:
