@@ -11,13 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from render.arguments import Parser, add_machine_options
+from render.arguments import Parser, add_machine_options, warn
 from render.console import Console
 
 BATCH = 32_768  # samples in the step that is compared
 WARM_UP_STEPS = 300
 ROUNDS = 7
 REHEARSALS = 10  # steps of either program that are not counted: torch's first ones wait for fresh memory
+VIEW_SIZE = (800, 800)
 PAUSE = 0.02  # seconds between the programs: threads that wait for more work keep a core busy for a while
 # Multiply-adds of the networks for one sample (docs/benchmarks.md): rows x columns of the layers in use.
 DENSITY_MACS = 64 * 32 + 16 * 64
@@ -32,9 +33,14 @@ def main(arguments: list[str]) -> int:
     from render.commands.prepare import set_threads
 
     set_threads(options.threads)
-    result = measure(options.scene, console.say)
+    if options.view:
+        result = measure_view(options)
+    else:
+        result = measure(options.scene, console.say)
     if options.json:
         print(json.dumps(result, indent=2))
+    elif options.view:
+        print(view_lines(result))
     else:
         print_tables(result)
     return 0
@@ -48,6 +54,9 @@ def parser() -> Parser:
         type=Path,
         metavar="SCENE",
         help="a scene to train on (default: spheres, made anew)",
+    )
+    parser.add_argument(
+        "--view", type=Path, metavar="RUN", help="measure how a run moves in the viewer, at 800x800, instead"
     )
     parser.add_argument("--json", action="store_true", help="print JSON, and nothing else")
     add_machine_options(parser)
@@ -78,6 +87,31 @@ def measure(scene: Path | None, say: Callable[[str], None]) -> dict[str, Any]:
         "precision": model.precision,
         "scene": training.name,
     }
+
+
+def measure_view(options: Any) -> dict[str, Any]:
+    """How the viewer moves through a run, `tools/viewer/measure.py`."""
+    from render.run import find, load_model
+    from scenes.scene import Scene
+    from tools.viewer.measure import measure_session
+    from tools.viewer.session import Session
+
+    run, chosen = find(options.view)
+    where = {"device": options.device or "cpu", "backend": options.backend or "auto"}
+    model, step = load_model(run, chosen, **where, warn=warn)
+    found = measure_session(Session(model, Scene.from_header(run.config.scene), size=VIEW_SIZE))
+    return {"run": str(run.path), "step": step, **found}
+
+
+def view_lines(result: dict[str, Any]) -> str:
+    """What `render bench --view RUN` prints."""
+    width, height = result["moving_size"]
+    return (
+        f"while it moves      {result['frames_per_second']:.1f} pictures a second, of {width} x {height}\n"
+        f"first picture       {1000 * result['first_pixel_seconds']:.0f} ms after a movement (median)\n"
+        f"picture of {result['size'][0]}x{result['size'][1]}  "
+        f"{result['still_seconds']:.2f} s after the last movement (median)"
+    )
 
 
 def best_of(run: Callable[[], Any], rounds: int = ROUNDS) -> float:
