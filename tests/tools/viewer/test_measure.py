@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from tests.tools.viewer.test_session import Cloud, scene  # noqa: F401 (a fixture)
+from scenes.generate import analytic
+from tests.tools.viewer.test_session import Cloud
 from tools.viewer.measure import measure_session
 from tools.viewer.session import FRAME_RATE, Session
 
@@ -18,8 +19,9 @@ class Slow(Cloud):
 
 
 @pytest.mark.parametrize("cost", [4e-6])
-def test_the_figures_follow_from_what_a_pixel_costs(scene, cost):
-    found = measure_session(Session(Slow(cost), toy_scene, size=(200, 150)))
+def test_the_figures_follow_from_what_a_pixel_costs(cost):
+    scene = analytic.generate("spheres", width=24, views={"train": 6}, supersampling=1)["train"]
+    found = measure_session(Session(Slow(cost), scene, size=(200, 150)))
     whole = 200 * 150 * cost
     assert 0.4 * FRAME_RATE < found["frames_per_second"]
     assert whole <= found["still_seconds"]
