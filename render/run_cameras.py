@@ -61,7 +61,8 @@ def load_cameras(run: Run) -> tuple[Cameras, tuple[str, ...]]:
         lenses = None
         if entries[0]["distortion"] is not None:
             lenses = torch.tensor([entry["distortion"] for entry in entries])
-        moved = transform_poses(torch.tensor(run.config.scene["model_from_input"]).double(), poses).float()
+        there = torch.tensor(run.config.scene["model_from_input"], dtype=torch.float64)
+        moved = transform_poses(there, poses).float()
         names = tuple(str(entry["name"]) for entry in entries)
         return Cameras(moved, **_typed(numbers), distortion=lenses, projection=content["projection"]), names
     except RunError:

@@ -133,7 +133,7 @@ def _seen_arc(azimuths: Float[Tensor, "n"]) -> tuple[float, float]:
 
 
 def _identity() -> Float[Tensor, "4 4"]:
-    return torch.eye(4)
+    return torch.eye(4, dtype=torch.float64)
 
 
 def _no_points() -> Float[Tensor, "0 3"]:
@@ -149,7 +149,7 @@ class Scene:
     background        the colour pictures are evaluated on, or None: the pictures fill their frames
     has_alpha         whether pictures have four channels
     source            the folder or file it was read from
-    model_from_input  (4, 4) similarity
+    model_from_input  (4, 4) similarity, float64: an input's origin can be far from what it shows
     frame_names       n names, as in the file: train/r_12
     up                up in the model frame
     default_orbit     a stored orbit; None: what the cameras suggest
@@ -182,6 +182,7 @@ class Scene:
     splits: dict[str, tuple[str, ...]] | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "model_from_input", self.model_from_input.double())
         n = len(self.cameras)
         lists = {
             "images": self.images,
@@ -294,7 +295,7 @@ class Scene:
                 bounds=_bounds(header["bounds"]),
                 background=None if header["background"] is None else tuple(header["background"]),
                 has_alpha=header["has_alpha"],
-                model_from_input=torch.tensor(header["model_from_input"]),
+                model_from_input=torch.tensor(header["model_from_input"], dtype=torch.float64),
                 up=tuple(header["up"]),
                 default_orbit=Orbit(**_tuples(header["orbit"])),
             )

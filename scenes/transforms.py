@@ -31,17 +31,21 @@ def similarity_scale(matrix: Float[Tensor, "4 4"]) -> Float[Tensor, ""]:
 
 
 def transform_points(matrix: Float[Tensor, "4 4"], points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
-    """Points moved by a similarity."""
-    return points @ matrix[:3, :3].T + matrix[:3, 3]
+    """Points moved by a similarity, in the wider precision of the two; they keep their own."""
+    wide = torch.promote_types(matrix.dtype, points.dtype)
+    matrix = matrix.to(wide)
+    return (points.to(wide) @ matrix[:3, :3].T + matrix[:3, 3]).to(points.dtype)
 
 
 def transform_poses(
     matrix: Float[Tensor, "4 4"], camera_to_world: Float[Tensor, "*n 4 4"]
 ) -> Float[Tensor, "*n 4 4"]:
-    """Poses moved by a similarity; the camera axes stay of unit length."""
-    moved = matrix @ camera_to_world
-    moved[..., :3, :3] /= similarity_scale(matrix)
-    return moved
+    """Poses moved by a similarity, in the wider precision of the two, whose own they keep; the camera axes
+    stay of unit length."""
+    wide = torch.promote_types(matrix.dtype, camera_to_world.dtype)
+    moved = matrix.to(wide) @ camera_to_world.to(wide)
+    moved[..., :3, :3] /= similarity_scale(matrix.to(wide))
+    return moved.to(camera_to_world.dtype)
 
 
 def level_axes(up: Float[Tensor, "3"]) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:

@@ -140,7 +140,7 @@ def read_path(run: Any, options: Namespace) -> tuple[Any, float | int]:
     if not Path(options.path).exists():
         raise ValueError(f"--path {options.path}: neither a file nor one of {', '.join(PATHS)}")
     film = read_camera_path(options.path)
-    there = torch.tensor(run.config.scene["model_from_input"]).double()
+    there = torch.tensor(run.config.scene["model_from_input"], dtype=torch.float64)
     poses = transform_poses(there, film.cameras.camera_to_world.double()).float()
     cameras = replace(film.cameras, camera_to_world=poses)
     if options.height:
@@ -158,7 +158,7 @@ def save_path(run: Any, cameras: Any, fps: float | int, path: Path) -> None:
     from scenes.camera_path import CameraPath, write_camera_path
     from scenes.transforms import transform_poses
 
-    back = torch.linalg.inv(torch.tensor(run.config.scene["model_from_input"]).double())
+    back = torch.linalg.inv(torch.tensor(run.config.scene["model_from_input"], dtype=torch.float64))
     poses = transform_poses(back, cameras.camera_to_world.double())
     write_camera_path(path, CameraPath(replace(cameras, camera_to_world=poses), fps))
 

@@ -98,7 +98,7 @@ class RayModel:
     rays_per_gradient: int = 1024  # of a chunk that is computed again for its gradients
     points_per_chunk: int = 2**18
     background: Colour | None  # of the scene, behind everything; None means black
-    model_from_input: Float[Tensor, "4 4"] = torch.eye(4)  # of the scene
+    model_from_input: Float[Tensor, "4 4"] = torch.eye(4, dtype=torch.float64)  # of the scene
     device: torch.device
     dtype: torch.dtype = torch.float32  # of the rays and points that the networks take
 
@@ -212,7 +212,7 @@ class RayModel:
             point = points[~points.isfinite().all(dim=-1)][0].tolist()
             raise ValueError(f"points: {point} is not finite; leave such points out")
         moved = points if frame == "model" else points_in_model(points, self.model_from_input)
-        scale = 1.0 if frame == "model" else float(similarity_scale(self.model_from_input.double()))
+        scale = 1.0 if frame == "model" else float(similarity_scale(self.model_from_input))
         (density,) = recomputed(lambda there: (self.density_at(there),), moved.to(self.device, self.dtype))
         return (density * scale).to(points.device, points.dtype)
 

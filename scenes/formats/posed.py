@@ -117,7 +117,7 @@ def scene_of(
         background=WHITE if has_alpha and capture.white else None,
         has_alpha=has_alpha,
         source=folder,
-        model_from_input=model_from_input.float(),
+        model_from_input=model_from_input,
         frame_names=tuple(frame.name for frame in frames),
         placing=placing,
         masks=tuple(frame.mask for frame in frames) if any(frame.mask for frame in frames) else (),

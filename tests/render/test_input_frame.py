@@ -98,7 +98,7 @@ def test_a_run_keeps_the_frame_of_its_scene(scene, tmp_path):
     trained = render.train(scene, steps=2, out=tmp_path / "run", **settings)
     model = render.load(tmp_path / "run")
     given = as_given(scene.cameras[0])
-    assert torch.equal(model.model_from_input, MOVE)
+    assert torch.equal(model.model_from_input, MOVE.double())
     assert torch.equal(model.render(given, frame="input").rgb, trained.render(given, frame="input").rgb)
 
 

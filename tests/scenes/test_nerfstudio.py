@@ -258,8 +258,8 @@ def test_written_scenes_come_back_in_the_input_frame(projection, tmp_path):
     assert recognise(tmp_path / "out") == "has transforms.json with camera_model" and read.up == (0, 0, 1)
     assert [f.name for f in read.frames] == [f"images/left/{i}.png" for i in range(3)]
     assert_same_cameras(read, scene)
-    points = torch.from_numpy(POINTS).float()
-    moved = points @ scene.model_from_input[:3, :3].T + scene.model_from_input[:3, 3]
+    points = torch.from_numpy(POINTS)
+    moved = (points @ scene.model_from_input[:3, :3].T + scene.model_from_input[:3, 3]).float()
     for i, given in enumerate(read.frames):
         assert torch.equal(read_image(given.image), scene.images[i])
         expected = scene.cameras[i].project(moved)[0].numpy()

@@ -61,6 +61,19 @@ def test_every_eighth_by_name_is_for_testing_and_the_others_train(tmp_path):
     assert_close(test.model_from_input, train.model_from_input)  # one frame for all splits
 
 
+def test_an_origin_far_away_costs_no_precision(tmp_path):
+    """Cameras at their coordinates on the map, in metres: back in the input frame they stand to a tenth of a
+    millimetre where they stood, which no float32 can say there."""
+    poses = ring(9)
+    poses[:, :3, 3] += (448_262.25, 5_411_932.5, 112.0)
+    scene = scene_of(written(tmp_path, poses), tmp_path, "all")
+    again = Scene.from_header(json.loads(json.dumps(scene.header())))
+    assert torch.equal(again.model_from_input, scene.model_from_input)
+    back = torch.linalg.inv(again.model_from_input)
+    centres = transform_points(back, scene.cameras.centres.double())
+    assert_close(centres, torch.from_numpy(poses[:, :3, 3]), atol=1e-4, rtol=0)
+
+
 def test_splits_that_the_capture_names_are_kept(tmp_path):
     names = {"train": ("001.png", "003.png"), "val": ("000.png",), "test": ("002.png", "gone.png")}
     capture = written(tmp_path, ring(4), splits=names)
