@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import normalize, pad
 
 from scenes.lenses import COEFFICIENTS, PROJECTIONS, distort, undistort
+from scenes.matrices import Array, checked_intrinsics, checked_lens, checked_pose
 from scenes.rays import Rays
 
 Vectors = Float[Tensor, "*#n 3"] | Sequence[float | int]
@@ -97,6 +98,51 @@ class Cameras:
         focal = camera_to_world.new_full(n, 0.5 * height / math.tan(math.radians(fov) / 2))
         cx, cy = camera_to_world.new_full(n, width / 2), camera_to_world.new_full(n, height / 2)
         return cls(camera_to_world, focal, focal, cx, cy, width, height)
+
+    @classmethod
+    def from_matrices(
+        cls,
+        *,
+        K: Array,
+        width: int | Int64[Tensor, "*n"],
+        height: int | Int64[Tensor, "*n"],
+        camera_to_world: Array | None = None,
+        world_to_camera: Array | None = None,
+        distortion: Array | None = None,
+        projection: str = "perspective",
+        convention: str = "opencv",
+    ) -> "Cameras":
+        """Cameras from arrays or tensors, in their precision; gradients pass.
+
+        K: (3, 3) of all, or (*n, 3, 3), pixels, pixel centres at +0.5.
+        camera_to_world or world_to_camera: one of the two, (*n, 4, 4) or (*n, 3, 4), rigid.
+        distortion: (k,) or (*n, k), k up to 8, in OpenCV's order (scenes/lenses.py).
+        convention: of the poses: opencv, or opengl (x right, y up, z back), as Blender and NeRF's files have.
+        Raises: ValueError that names the first matrix at fault, what is wrong and what to do.
+        """
+        given = {"camera_to_world": camera_to_world, "world_to_camera": world_to_camera}
+        given = {name: poses for name, poses in given.items() if poses is not None}
+        if len(given) != 1:
+            raise ValueError("give the poses as camera_to_world or as world_to_camera: one of the two")
+        ((name, poses),) = given.items()
+        pose = checked_pose(name, poses, convention)
+        n, numbers = pose.shape[:-2], checked_intrinsics(K).to(pose)
+        if numbers.shape[:-1] not in (n, ()):
+            raise ValueError(f"K is for {tuple(numbers.shape[:-1])} cameras, {name} for {tuple(n)}")
+        lens = None if distortion is None else checked_lens(distortion).to(pose).expand(*n, COEFFICIENTS)
+        return cls(pose, *numbers.expand(*n, 4).unbind(-1), width, height, lens, projection)
+
+    @classmethod
+    def from_colmap(cls, source: Any) -> "Cameras":
+        """Cameras of a COLMAP model's images, sorted by name, in its own frame and units, float64.
+
+        source: a folder with sparse/0/cameras.bin or .txt, one of these files, or a pycolmap.Reconstruction.
+            `scenes.formats.colmap_cameras.read_cameras` also tells the names.
+        Raises: SceneError for what is no such model, a lens that is not known, or lenses of several kinds.
+        """
+        from scenes.formats.colmap_cameras import read_cameras
+
+        return read_cameras(source).cameras
 
     @classmethod
     def look_at(

@@ -14,7 +14,9 @@ import os
 import shutil
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,6 +34,7 @@ from scenes.formats.capture import (
 )
 from scenes.formats.colmap_lenses import camera_of, lens_of
 from scenes.formats.colmap_model import (
+    Camera,
     Image,
     Numbers,
     SparseModel,
@@ -82,7 +85,7 @@ def _models(path: Path) -> list[Path]:
     return []
 
 
-def _choose(path: Path) -> Path:
+def choose_model(path: Path) -> Path:
     """The sub-model with most registered pictures. Warns: SceneWarning if there are several."""
     try:
         models = _models(path)
@@ -124,30 +127,23 @@ def capture(path: Path, allow_outside: bool = False) -> Capture:
     Warns: SceneWarning if there are several sub-models, masks of no picture, rigs that say otherwise than
     images, points left out.
     """
-    folder = _choose(path)
+    folder = choose_model(path)
     file = folder / f"images{suffix_of_model(folder)}"
     model = read_model(folder)
     if not model.images:
         raise SceneError(f"{file}: has no registered image; build the model again")
-    scene, cameras, lenses = _scene_folder(folder), {camera.id: camera for camera in model.cameras}, {}
+    scene = _scene_folder(folder)
     masked = (scene / "images").is_dir() and (scene / "masks").is_dir()
     points = model.points
     known = (np.abs(points.xyz) < LARGEST).all(axis=1)  # false for NaN too
     shown = trusted_sightings(points, known)
     frames = []
-    for image in sorted(model.images, key=lambda image: image.name):
-        label = f"{file}: image {image.id}"
-        name = file_name(label, image.name, "its name")
-        label = f"{label} ({name})"
-        if image.camera_id not in cameras:
-            raise SceneError(f"{label}: its camera {image.camera_id} is missing. Remove the image.")
-        if image.camera_id not in lenses:
-            lenses[image.camera_id] = lens_of(file, cameras[image.camera_id])
+    for image in posed_images(file, model.cameras, model.images):
+        label, name = image.label, image.name
         picture = _picture(label, scene, name, allow_outside)
-        pose = rigid_pose(label, np.linalg.inv(_matrix(label, image.pose)))
         mask = find_mask(label, scene, name, allow_outside) if masked else None
         shows = shown.get(image.id, np.zeros(0, np.int64))
-        frames.append(Frame(label, name, picture, pose, lenses[image.camera_id], mask, shows=shows))
+        frames.append(Frame(label, name, picture, image.camera_to_world, image.lens, mask, shows=shows))
     if masked and not any(frame.mask for frame in frames):
         wanted = f"no file is called as a picture, with .png after it ({frames[0].name}.png)"
         warnings.warn(f"{scene / 'masks'}: not used, {wanted}", SceneWarning, stacklevel=2)
@@ -156,6 +152,32 @@ def capture(path: Path, allow_outside: bool = False) -> Capture:
         left_out = f"{file}: {int((~known).sum())} of {len(known)} points are not finite and left out"
         warnings.warn(left_out, SceneWarning, stacklevel=2)
     return Capture(file, tuple(frames), points=points.xyz[known], point_colours=points.colours[known])
+
+
+class PosedImage(NamedTuple):
+    """An image of a model, checked; label: for messages; camera_to_world: (4, 4) float64, OpenCV axes."""
+
+    id: int
+    label: str
+    name: str
+    camera_to_world: np.ndarray
+    lens: Lens
+
+
+def posed_images(file: Path, cameras: Sequence[Camera], images: Sequence[Image]) -> list[PosedImage]:
+    """The images of a model by name. file: what to name in messages. Raises: SceneError."""
+    known, lenses, found = {camera.id: camera for camera in cameras}, {}, []
+    for image in sorted(images, key=lambda image: image.name):
+        label = f"{file}: image {image.id}"
+        name = file_name(label, image.name, "its name")
+        label = f"{label} ({name})"
+        if image.camera_id not in known:
+            raise SceneError(f"{label}: its camera {image.camera_id} is missing. Remove the image.")
+        if image.camera_id not in lenses:
+            lenses[image.camera_id] = lens_of(file, known[image.camera_id])
+        pose = rigid_pose(label, np.linalg.inv(_matrix(label, image.pose)))
+        found.append(PosedImage(image.id, label, name, pose, lenses[image.camera_id]))
+    return found
 
 
 def _picture(label: str, scene: Path, name: str, allow_outside: bool) -> Path | None:
@@ -181,7 +203,7 @@ def _matrix(label: str, pose: Numbers) -> np.ndarray:
     return matrix
 
 
-def _quaternion(rotation: np.ndarray) -> Numbers:
+def quaternion_of(rotation: np.ndarray) -> Numbers:
     """w x y z of a (3, 3) rotation, w >= 0: the longest column of 4 q q^T, which is made of its entries."""
     (a, b, c), (d, e, f), (g, h, i) = rotation.tolist()
     columns = np.array(
@@ -300,7 +322,7 @@ def _placed(scene: Scene, names: list[str]) -> SparseModel:
     images = []
     for index, name in enumerate(names):
         number = numbers.setdefault(_lens(cameras, index), len(numbers) + 1)
-        quaternion = _quaternion(poses[index, :3, :3].T)
+        quaternion = quaternion_of(poses[index, :3, :3].T)
         rotation = _matrix(name, (*quaternion, 0.0, 0.0, 0.0))[:3, :3]
         translation = (-rotation @ poses[index, :3, 3]).tolist()
         images.append(Image(index + 1, (*quaternion, *translation), number, name))

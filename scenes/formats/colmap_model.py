@@ -78,17 +78,25 @@ def suffix_of_model(folder: Path) -> str | None:
 
 def read_model(folder: Path) -> SparseModel:
     """The model in a folder; points, rigs and frames may be missing. Raises: SceneError."""
+    cameras, images = read_cameras_and_images(folder)
     suffix = suffix_of_model(folder)
-    if suffix is None:
-        raise SceneError(f"{folder}: has no cameras.bin and images.bin (or .txt); give a COLMAP model")
-    rigs, frames, points = (folder / (stem + suffix) for stem in ("rigs", "frames", "points3D"))
+    rigs, frames, points = (folder / f"{stem}{suffix}" for stem in ("rigs", "frames", "points3D"))
     return SparseModel(
-        read_records(folder / ("cameras" + suffix), "camera", 40, _take_camera),
-        read_images(folder, suffix),
+        cameras,
+        images,
         read_points(points) if points.exists() else NO_POINTS,
         read_records(rigs, "rig", 8, _take_rig) if rigs.exists() else (),
         read_records(frames, "frame", 68, _take_frame) if frames.exists() else (),
     )
+
+
+def read_cameras_and_images(folder: Path) -> tuple[tuple[Camera, ...], tuple[Image, ...]]:
+    """Cameras and registered pictures of the model in a folder. Raises: SceneError."""
+    suffix = suffix_of_model(folder)
+    if suffix is None:
+        raise SceneError(f"{folder}: has no cameras.bin and images.bin (or .txt); give a COLMAP model")
+    cameras = read_records(folder / ("cameras" + suffix), "camera", 40, _take_camera)
+    return cameras, read_images(folder, suffix)
 
 
 def read_images(folder: Path, suffix: str) -> tuple[Image, ...]:

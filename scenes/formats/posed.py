@@ -177,20 +177,25 @@ def _members(
 def _cameras(frames: list[Frame], headers: list[ImageHeader]) -> Cameras:
     """Cameras in the input frame, float64, at the sizes that the pictures have."""
     lenses = [_at_size(frame, header) for frame, header in zip(frames, headers, strict=True)]
-    for frame, lens in zip(frames, lenses, strict=True):
+    return cameras_of([frame.label for frame in frames], [frame.camera_to_world for frame in frames], lenses)
+
+
+def cameras_of(labels: Sequence[str], poses: Sequence[np.ndarray], lenses: Sequence[Lens]) -> Cameras:
+    """Cameras, float64, of (4, 4) poses. labels: for messages. Raises: SceneError if they do not mix."""
+    for label, lens in zip(labels, lenses, strict=True):
         if lens.projection != lenses[0].projection:
             raise SceneError(
-                f"{frame.label}: its lens is {lens.projection}, that of {frames[0].name} "
+                f"{label}: its lens is {lens.projection}, that of {labels[0]} "
                 f"{lenses[0].projection}. Bring all pictures to one kind (--undistort)."
             )
     coefficients = [[*lens.coefficients, *[0.0] * COEFFICIENTS][:COEFFICIENTS] for lens in lenses]
-    numbers = torch.tensor([[lens.fx, lens.fy, lens.cx, lens.cy] for lens in lenses])
+    numbers = torch.tensor([[lens.fx, lens.fy, lens.cx, lens.cy] for lens in lenses], dtype=torch.float64)
     return Cameras(
-        torch.from_numpy(np.stack([frame.camera_to_world for frame in frames])),
-        *numbers.double().unbind(-1),
+        torch.from_numpy(np.stack(poses)),
+        *numbers.unbind(-1),
         torch.tensor([lens.width for lens in lenses]),
         torch.tensor([lens.height for lens in lenses]),
-        torch.tensor(coefficients).double() if any(any(row) for row in coefficients) else None,
+        torch.tensor(coefficients, dtype=torch.float64) if any(any(row) for row in coefficients) else None,
         lenses[0].projection,
     )
 

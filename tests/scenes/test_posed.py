@@ -236,7 +236,7 @@ def test_lenses_of_two_kinds_are_refused_by_name(tmp_path):
     capture = written(tmp_path, ring(4))
     fish = replace(capture.frames[2], lens=replace(LENS, projection="fisheye"))
     frames = (*capture.frames[:2], fish, capture.frames[3])
-    with pytest.raises(SceneError, match=r"frame 2: its lens is fisheye, that of 000\.png perspective"):
+    with pytest.raises(SceneError, match=r"frame 2: its lens is fisheye, that of frame 0 perspective"):
         scene_of(replace(capture, frames=frames), tmp_path)
 
 
