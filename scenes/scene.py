@@ -230,6 +230,42 @@ class Scene:
         return replace(self, cameras=cameras, images=self.images.resized(sizes), depths=depths)
 
     @classmethod
+    def from_images(
+        cls,
+        images: Any,
+        cameras: Cameras,
+        *,
+        names: Sequence[str] = (),
+        masks: Sequence[Any] = (),
+        depths: Sequence[Any] = (),
+        points: Any = None,
+        shown: Sequence[Any] = (),
+        bounds: str = "auto",
+        box: tuple[Vector, Vector] | None = None,
+        up: Vector | None = None,
+        background: Vector | None = None,
+        name: str = "images",
+    ) -> "Scene":
+        """A scene to train on, of n pictures in memory and the cameras that took them.
+
+        The cameras' frame and unit are the input's: with frame="input" a model renders them as they are.
+        images: arrays or tensors (height, width, 3 or 4), uint8 or floats in [0, 1], sRGB, straight alpha; or
+            paths of pictures, taken upright. Of each camera's size.
+        masks: (height, width) each, 0 where nothing is to be learnt, or paths, or None.
+        depths: z_depth (height, width) each, input units, 0 where it is unknown, or None.
+        points: (m, 3) of structure from motion, input frame. shown: of each picture, which of them it shows.
+        bounds: box, unbounded, or auto: a box where pictures have alpha or `box` is given.
+        box: corners of what there is to see, input frame. up: there; None: as the cameras were held.
+        background: behind pictures with alpha; white if not given.
+        Raises: SceneError for what does not fit, by the number of the picture.
+        """
+        from scenes.formats.arrays import scene_of_images
+
+        known = {"names": names, "masks": masks, "depths": depths, "points": points, "shown": shown}
+        rest = {"bounds": bounds, "box": box, "up": up, "background": background, "name": name}
+        return scene_of_images(images, cameras, **known, **rest)
+
+    @classmethod
     def joined(cls, scenes: Sequence["Scene"]) -> "Scene":
         """Splits of one scene, one after the other; pictures as they lie in files, without masks, depths
         and what each shows.

@@ -2,32 +2,23 @@
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from scenes.cameras import Cameras
 from scenes.depths import DepthSequence
 from scenes.formats.capture import Capture, Frame, Lens, present
+from scenes.formats.placing import place
 from scenes.images import ImageHeader, ImageSequence, read_header
-from scenes.layout import (
-    box_in_model_frame,
-    frustum_of,
-    layout_of,
-    mean_up,
-    model_frame,
-    near_of,
-    unbounded,
-)
 from scenes.lenses import COEFFICIENTS
 from scenes.photographs import PICTURES, name_of
-from scenes.scene import Bounds, Scene, SceneError
-from scenes.transforms import similarity_scale, transform_points, transform_poses
+from scenes.scene import Scene, SceneError
+from scenes.transforms import similarity_scale
 
 HELD_OUT = 8  # every eighth picture, by sorted name, is for testing
 WHITE = (1.0, 1.0, 1.0)
@@ -99,31 +90,33 @@ def scene_of(
     headers = [read_header(frame.image, upright) for frame in frames if frame.image]
     has_alpha = any(header.has_alpha for header in headers)
     cameras = _cameras(frames, headers)
-    model_from_input, limits, forward, placing = _place(capture, cameras.camera_to_world, has_alpha, bounds)
-    moved = transform_poses(model_from_input, cameras.camera_to_world)
-    cameras = _float32(replace(cameras, camera_to_world=moved))
-    points = transform_points(model_from_input, torch.from_numpy(capture.points)).float()
-    if limits.unbounded:
-        limits = replace(limits, near=near_of(cameras, points, _told_near(capture, model_from_input)))
-        if forward and cameras.projection == "perspective":
-            limits = replace(limits, frustum=frustum_of(cameras, limits.near))
+    placed = place(
+        cameras,
+        torch.from_numpy(capture.points),
+        has_alpha=has_alpha,
+        bounds=bounds,
+        up=capture.up,
+        box=capture.box,
+        box_is_all=capture.box_is_all,
+        near=capture.near,
+    )
     parts = _parts(capture, frames, hold_out)
     chosen = _members(capture, frames, split, parts)
     scene = Scene(
         name=name_of(folder),
-        cameras=cameras,
+        cameras=placed.cameras,
         images=ImageSequence(tuple(frame.image for frame in frames if frame.image), upright=upright),
-        bounds=limits,
+        bounds=placed.bounds,
         background=WHITE if has_alpha and capture.white else None,
         has_alpha=has_alpha,
         source=folder,
-        model_from_input=model_from_input,
+        model_from_input=placed.model_from_input,
         frame_names=tuple(frame.name for frame in frames),
-        placing=placing,
+        placing=placed.why,
         masks=tuple(frame.mask for frame in frames) if any(frame.mask for frame in frames) else (),
-        depths=_depths(capture, frames, float(similarity_scale(model_from_input)), cameras),
+        depths=_depths(capture, frames, float(similarity_scale(placed.model_from_input)), cameras),
         times=_times(frames),
-        points=points,
+        points=placed.points,
         shown=_shown(frames),
         splits=parts if hold_out or capture.splits is not None else None,
     )
@@ -212,43 +205,6 @@ def _at_size(frame: Frame, header: ImageHeader) -> Lens:
         lens, fx=lens.fx * x, fy=lens.fy * y, cx=lens.cx * x, cy=lens.cy * y,
         width=header.width, height=header.height,
     )  # fmt: skip
-
-
-def _place(
-    capture: Capture, camera_to_world: Tensor, has_alpha: bool, bounds: str
-) -> tuple[Tensor, Bounds, bool, str]:
-    """Model frame, in which z is up, bounds in it, whether all cameras look one way, and why these."""
-    up = torch.tensor(capture.up).double() if capture.up else mean_up(camera_to_world)
-    up = normalize(up, dim=0)
-    layout = layout_of(camera_to_world, torch.from_numpy(capture.points), up)
-    model_from_input = model_frame(layout, up)
-    cause = "asked for"
-    if bounds == "auto" and has_alpha:
-        bounds, cause = "box", "the pictures are cut out"
-    elif bounds == "auto" and capture.box is not None and capture.box_is_all:
-        bounds, cause = "box", "the capture gives one"
-    elif bounds == "auto":
-        bounds, cause = "unbounded", "the pictures fill their frames"
-    placing = f"{bounds} ({cause}); {layout.kind}: {layout.reason}"
-    if bounds == "unbounded":
-        return model_from_input, unbounded(), layout.kind == "forward", placing
-    if capture.box is not None:
-        low, high = box_in_model_frame(model_from_input, *capture.box)
-    else:  # NeRF's own scenes: cameras at 4, the object within 1.5
-        low, high = (-0.375,) * 3, (0.375,) * 3
-    distances = transform_poses(model_from_input, camera_to_world)[:, :3, 3].norm(dim=-1)
-    limits = Bounds(low, high, near=0.01, far=2 * float(distances.max()) + 1)
-    return model_from_input, limits, False, placing
-
-
-def _told_near(capture: Capture, model_from_input: Tensor) -> float | None:
-    return None if capture.near is None else capture.near * float(similarity_scale(model_from_input))
-
-
-def _float32(cameras: Cameras) -> Cameras:
-    values = {f.name: getattr(cameras, f.name) for f in fields(cameras)}
-    numbers = {k: v for k, v in values.items() if isinstance(v, Tensor) and v.is_floating_point()}
-    return replace(cameras, **{name: value.float() for name, value in numbers.items()})
 
 
 def _depths(capture: Capture, frames: list[Frame], scale: float, cameras: Cameras) -> DepthSequence | None:
