@@ -11,6 +11,7 @@ import json
 import math
 import os
 import shutil
+import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +26,9 @@ from render.settings import typed_settings
 from scenes.scene import Scene
 
 FORMAT, VERSION = "render-run", 1
+# Parameters are drawn from torch's global generator, which is lent for that and given back as it was: of two
+# threads, one must not take what the other has seeded for the user's.
+GENERATOR_LENT = threading.Lock()
 
 
 class RunError(ValueError):
@@ -60,7 +64,7 @@ class RunConfig:
         kind = method(self.method)
         config = kind(**typed_settings(kind, self.settings))
         scene = Scene.from_header(self.scene) if scene is None else scene
-        with torch.random.fork_rng(devices=[]):
+        with GENERATOR_LENT, torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             return config.build(scene, device=device, backend=self.backend)
 
