@@ -5,6 +5,7 @@ A table of strings: a verb may live in `tools`, which nothing here imports.
 
 import importlib
 from collections.abc import Callable
+from typing import Any
 
 COMMANDS = {
     "train": (
@@ -23,8 +24,16 @@ COMMANDS = {
     "doctor": ("tools.doctor:main", "say what is installed, what is missing and what it is for"),
 }
 
+# What a training shows itself in: `with LIVE(run, model, scene, port, console) as learnt`.
+LIVE = "tools.viewer.live:live"
+
 
 def command(verb: str) -> Callable[..., int]:
     """The function behind a verb, its module imported now."""
-    module, function = COMMANDS[verb][0].split(":")
+    return resolved(COMMANDS[verb][0])
+
+
+def resolved(name: str) -> Callable[..., Any]:
+    """What "module:function" names."""
+    module, function = name.split(":")
     return getattr(importlib.import_module(module), function)

@@ -7,7 +7,7 @@ import signal
 import time
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,14 @@ def parser() -> Parser:
         "--overwrite",
         action="store_true",
         help="replace the run that is there, and its poses if those are of other photographs",
+    )
+    parser.add_argument(
+        "--view",
+        nargs="?",
+        type=int,
+        const=8080,
+        metavar="PORT",
+        help="watch it learn in a browser on this machine (default port: 8080; 0: any free one)",
     )
     parser.add_argument(
         "--allow-outside", action="store_true", help="let the scene file name pictures outside its folder"
@@ -147,7 +155,7 @@ def fit(options: Namespace, arguments: list[str], console: Console) -> tuple[Any
     job.announce_resume(run, start, console)
     run.add_start(start)
     report = None
-    with stop_on_signal() as stopped:
+    with stop_on_signal() as stopped, watched(options.view, run, model, job.scene, console) as learnt:
         training = Training(
             model,
             pixels,
@@ -161,6 +169,7 @@ def fit(options: Namespace, arguments: list[str], console: Console) -> tuple[Any
         )
         with console.progress():
             for report in training:
+                learnt()
                 if report.note:
                     console.say(report.note)
                 console.update(line(report, job.length.steps))
@@ -170,6 +179,13 @@ def fit(options: Namespace, arguments: list[str], console: Console) -> tuple[Any
         if cameras := model.description().get("cameras"):
             console.say(f"cameras (medians): {cameras}")
     return run, training, report
+
+
+def watched(port: int | None, run: Any, model: Any, scene: Any, console: Console) -> Any:
+    """A viewer of the training, if one is asked for; yields what it wants to be told by."""
+    from render.verbs import LIVE, resolved
+
+    return nullcontext(lambda: None) if port is None else resolved(LIVE)(run, model, scene, port, console)
 
 
 def finish(run: Any, model: Any, options: Namespace, console: Console) -> dict[str, Any]:

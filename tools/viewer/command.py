@@ -15,6 +15,7 @@ SUMMARY = "Look at a run and move through it. A run that is still being trained 
 FRUSTUM = 0.08  # of the scene's size: length of a training camera's frustum
 THUMBNAIL = 96  # pixels of its photograph's longest side
 MOST_THUMBNAILS = 200
+FRAME_RATE = 15  # pictures a second, while something moves
 POLL = 1.0  # seconds between looks for a newer checkpoint
 CAMERA_COLOUR, POINT_COLOUR = (80, 160, 255), (255, 120, 40)
 
@@ -30,7 +31,11 @@ def parser() -> Parser:
         "--port", type=int, default=8080, metavar="N", help="with --web; 0: any free one (default: 8080)"
     )
     parser.add_argument(
-        "--fps", type=whole, default=15, metavar="N", help="pictures a second while it moves (default: 15)"
+        "--fps",
+        type=whole,
+        default=FRAME_RATE,
+        metavar="N",
+        help=f"pictures a second while it moves (default: {FRAME_RATE})",
     )
     parser.add_argument(
         "--scene", type=Path, metavar="SCENE", help="where the photographs are (default: where they were)"

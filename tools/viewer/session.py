@@ -32,7 +32,8 @@ FRAME_RATE = 15.0  # pictures a second while something moves
 COARSEST = 1 / 10  # of the full size
 STRIP_SECONDS = 0.04  # of drawing, between looks at whether something moved
 AT_ONCE_SECONDS = 0.7  # a still picture that takes longer is first drawn at half its size
-LIVE_SHARE = 0.08  # of the time, at most, that goes to pictures of a model that is being trained
+LIVE_SECONDS = 2.0  # between pictures of a model that is being trained, while nobody moves, and
+LIVE_SHARE = 0.06  # of the time that they may take: they are as fine as that allows
 OVERLAPPING = ("normal", "error")  # modes whose pixels look at their neighbours: they are drawn in one piece
 
 
@@ -100,7 +101,9 @@ class Session:
         self._scale: Scale | None = None
         self._drawn: View | None = None  # the view of `picture`
         self._size = 0.0  # its part of the full size
-        self._stale_since: float | None = None  # the model has learnt since
+        self._drawn_at = 0.0
+        self._learnt_at = -float("inf")
+        self._stale = False  # the model has learnt since
         self.closed = False
 
     @property
@@ -176,7 +179,7 @@ class Session:
     def learnt(self) -> None:
         """The model has changed: draw the view again when that costs the training little."""
         with self.changed:
-            self._stale_since = self._stale_since or self.clock()
+            self._learnt_at, self._stale = self.clock(), True
             self.changed.notify_all()
 
     def close(self) -> None:
@@ -203,15 +206,14 @@ class Session:
     def next_picture(self) -> Picture | None:
         """The next better picture of the view, or None: there is none, or the view changed meanwhile."""
         with self.changed:
-            view, stale = self.view, self._patience() == 0 and self._size >= 1 and self._drawn is self.view
             if self._patience() > 0:
                 return None
-            if stale:
-                self._stale_since = None
-        if stale:
-            size = 1.0
-        elif self._drawn is not view:
-            size = self.moving_size(view)
+            view, moved, learning = self.view, self._drawn is not self.view, self._learning_left() > 0
+            self._stale = False
+        if moved:
+            size = self.affordable_size(view, 1 / self.frame_rate)
+        elif learning:
+            size = self.affordable_size(view, LIVE_SHARE * LIVE_SECONDS)
         else:
             size = self.better_size(view)
         began = self.clock()
@@ -219,21 +221,20 @@ class Session:
         if found is None:
             return None
         rgb, z_depth = found
-        self._drawn, self._size = view, size
-        seconds = self.clock() - began
+        self._drawn, self._size, self._drawn_at = view, size, self.clock()
+        seconds = self._drawn_at - began
         self.picture = Picture(rgb, z_depth, view.camera(size), view, size >= 1, seconds)
         return self.picture
 
-    def moving_size(self, view: View) -> float:
-        """The part of the full size that holds the frame rate."""
+    def affordable_size(self, view: View, seconds: float | int) -> float:
+        """The part of the full size that is drawn in this time."""
         known = self.seconds_per_pixel.get(view.mode)
         if known is None:
             return COARSEST
-        affordable = 1 / self.frame_rate / (known * view.width * view.height)
-        return min(max(affordable**0.5, COARSEST), 1.0)
+        return min(max((seconds / (known * view.width * view.height)) ** 0.5, COARSEST), 1.0)
 
     def better_size(self, view: View) -> float:
-        """What comes after the size that was drawn: all, or half of it where all takes long."""
+        """What comes after the size that was drawn: all, or twice it where all takes long."""
         pixels = view.width * view.height
         if self.seconds_per_pixel.get(view.mode, 0.0) * pixels < AT_ONCE_SECONDS or self._size >= 0.5:
             return 1.0
@@ -302,12 +303,16 @@ class Session:
 
     def _patience(self) -> float:
         """Seconds until there is something to draw; endless while the last picture cannot be bettered."""
-        if self._drawn is not self.view or self._size < 1:
+        if self._drawn is not self.view:
             return 0.0
-        if self._stale_since is None:
-            return float("inf")
-        cost = self.seconds_per_pixel[self.view.mode] * self.view.width * self.view.height
-        return max(self._stale_since + cost / LIVE_SHARE - self.clock(), 0.0)
+        if (left := self._learning_left()) > 0:
+            due = self._drawn_at + LIVE_SECONDS - self.clock()
+            return max(due, 0.0) if self._stale else left
+        return 0.0 if self._size < 1 or self._stale else float("inf")
+
+    def _learning_left(self) -> float:
+        """Seconds for which a model counts as being trained that says nothing more."""
+        return max(self._learnt_at + 1.5 * LIVE_SECONDS - self.clock(), 0.0)
 
     def _home(self) -> Stand:
         shown = self.scene.orbit
