@@ -168,7 +168,10 @@ class Page:
     def _screenshot(self) -> None:
         path = Path(self.files.name) / "view.png"
         self.session.screenshot(path)
-        self.client.send_file_download(f"{self.name}.png", path.read_bytes())
+        self._download(f"{self.name}.png", path.read_bytes())
+
+    def _download(self, name: str, content: bytes) -> None:
+        self.client.send_file_download(name, content, save_immediately=True)
 
     def _keyed(self, **changes: Any) -> None:
         self.session.keyframes = replace(self.session.keyframes, **changes)
@@ -185,7 +188,7 @@ class Page:
     def _save_keys(self) -> None:
         path, view = Path(self.files.name) / "camera_path.json", self.session.view
         self.session.keyframes.save(path, self.session.scene.model_from_input, view.width, view.height)
-        self.client.send_file_download(f"{self.name}-camera_path.json", path.read_bytes())
+        self._download(f"{self.name}-camera_path.json", path.read_bytes())
 
     def _load_keys(self, content: bytes) -> None:
         if len(content) > MOST_BYTES:
@@ -207,7 +210,7 @@ class Page:
             if share is None:
                 self.client.add_notification("The film", line, color="red")
             elif share == 1:
-                self.client.send_file_download(f"{self.name}.mp4", out.read_bytes())
+                self._download(f"{self.name}.mp4", out.read_bytes())
 
         self.film = FilmExport(self.session, out, view.width, view.height, tell)
         self.film.start()
@@ -225,7 +228,8 @@ def serve(
 ) -> Callable[[], None]:
     """Give every visitor of a viser server a session. Returns what ends all of them."""
     pages: dict[int, Page] = {}
-    server.gui.configure_theme(show_logo=False, show_share_button=False, control_layout="collapsible")
+    server.gui.configure_theme(show_logo=False, show_share_button=False)
+    server.gui.main_panel.dock_right()
 
     def arrived(client: Any) -> None:
         session = new_session()
