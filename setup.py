@@ -36,6 +36,7 @@ PACKAGES = [
     "scenes.generate",
     "tools",
     "tools.poses",
+    "tools.viewer",
 ]
 
 INSTRUCTION_SETS = {

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = ("scenes", "fields", "render", "tools")
 # Slow to import, or only there with an extra: inside the function that uses them.
 HEAVY = {"PIL", "imageio", "imageio_ffmpeg", "kornia", "mitsuba", "open3d", "pycolmap", "rich", "skimage",
-         "transformers", "trimesh", "tyro", "viser", "xatlas"}  # fmt: skip
+         "transformers", "trimesh", "tyro", "viser", "websockets", "xatlas"}  # fmt: skip
 MODULES = sorted(path for package in ORDER for path in (ROOT / package).rglob("*.py"))
 
 
