@@ -7,7 +7,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from tests.tools.viewer.visits import HOSTS, PAGE, UPGRADE, head, is_refused, named, talk
-from tools.viewer.gate import bracketed, is_loopback
+from tools.viewer.door import bracketed, is_loopback
 
 
 def test_the_address_gives_a_cookie_and_the_cookie_the_page(gate):

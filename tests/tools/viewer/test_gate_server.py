@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import socket
 import threading
 import types
 from pathlib import Path
@@ -41,6 +42,21 @@ def test_there_is_one_port_and_none_when_it_is_closed(watched_gate):
     assert listening_ports() == before and threading.active_count() < threads
     again = open_gate(gate.host, gate.port)
     again.close()
+
+
+def test_closing_waits_for_nobody(watched_gate):
+    """Not for a page, not for a browser's connection in advance, not for half a request."""
+    before = set(threading.enumerate())
+    gate = watched_gate()
+    with contextlib.ExitStack() as stack:
+        for begun in (head(gate, "/", "websocket"), b"", b"GET / HTTP/1.1\r\n"):
+            line = stack.enter_context(socket.create_connection((gate.host, gate.port)))
+            line.sendall(begun)
+            if begun.endswith(b"\r\n\r\n"):
+                line.recv(12)
+        gate.gate.close()
+    # In vain it waits for six seconds, and leaves its thread behind.
+    assert all(thread.name.startswith("ThreadPool") for thread in set(threading.enumerate()) - before)
 
 
 def test_a_viser_that_cannot_be_guarded_is_stopped(monkeypatch):
