@@ -18,7 +18,7 @@ def check_display() -> None:
             raise NoDisplay("there is no display (DISPLAY is not set)" + INSTEAD)
         if missing := missing_library():
             raise NoDisplay(f"a window needs {missing[0]} (Debian: apt install {missing[1]})" + INSTEAD)
-        if os.environ.get("DISPLAY") and not _answers():
+        if os.environ.get("DISPLAY") and not answers():
             raise NoDisplay(f"the display {os.environ['DISPLAY']} does not answer" + INSTEAD)
     try:
         import open3d  # noqa: F401
@@ -40,7 +40,7 @@ def missing_library() -> tuple[str, str] | None:
     return None
 
 
-def _answers() -> bool:
+def answers() -> bool:
     """Whether an X server is behind DISPLAY: Open3D ends the process where there is none."""
     library = ctypes.util.find_library("X11")
     if library is None:
