@@ -16,8 +16,8 @@ ALLOWED_SKIPS = (
     "no GPU",
     "the processor lacks",  # "... avx512", "... amx"
     "RENDER_TEST_DATA is not set",
-    # CI installs it (.ci/run), so that there a test that drives it cannot be left out unseen.
-    *(() if os.environ.get("CI") else ("Chromium is not installed",)),
+    # CI installs them (.ci/run), so that there a test that drives them cannot be left out unseen.
+    *(() if os.environ.get("CI") else ("Chromium is not installed", "Xvfb or xdotool is not installed")),
 )
 
 
