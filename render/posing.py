@@ -79,6 +79,7 @@ def gauss_newton_step(
 
 
 def with_pose(camera: Cameras, pose: Float[Tensor, "3 4"]) -> Cameras:
+    """The same camera in another place."""
     matrix = camera.camera_to_world.clone()
     matrix[:3] = pose.to(matrix)
     return replace(camera, camera_to_world=matrix)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+MOST_GIF_FPS = 50  # the format counts hundredths of a second, of which browsers want at least two
+
+
 class VideoError(RuntimeError):
     """The video could not be written; the message names the file and the cause."""
 
@@ -58,13 +61,15 @@ def write_video(path: Path, pictures: Iterable[UInt8[Tensor, "h w 3"]], fps: flo
 def write_gif(path: Path, pictures: Iterable[UInt8[Tensor, "h w 3"]], fps: float | int = 30) -> None:
     """Write pictures of one size as a GIF that repeats, each with a palette of its own.
 
-    The format counts hundredths of a second, of which browsers want at least two: fps is at most 50.
-    Raises: VideoError if there is no picture, or the file cannot be written.
+    Raises: VideoError if there is no picture, more of them a second than MOST_GIF_FPS, or the file cannot be
+    written.
     """
     from PIL import Image
 
-    if not 0 < fps <= 50:
-        raise VideoError(f"{path}: a GIF shows at most 50 pictures a second, not {fps:g}; lower --fps")
+    if not 0 < fps <= MOST_GIF_FPS:
+        raise VideoError(
+            f"{path}: a GIF shows at most {MOST_GIF_FPS} pictures a second, not {fps:g}; lower --fps"
+        )
     temporary = path.with_name(f".{path.name}.tmp")
 
     def timed() -> Iterator["Image.Image"]:

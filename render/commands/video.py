@@ -91,10 +91,12 @@ def checked_modes(text: str) -> tuple[str, ...]:
 
 def check_out(out: Path, fps: float | int) -> None:
     """Raises ValueError for a kind of file that is not written, before anything is rendered."""
+    from render.video import MOST_GIF_FPS
+
     if out.suffix not in (".mp4", ".gif", ""):
         raise ValueError(f"--out {out}: films are .mp4, .gif, or a folder of pictures (no suffix)")
-    if out.suffix == ".gif" and fps > 50:
-        raise ValueError(f"--fps {fps:g}: a GIF shows at most 50 pictures a second")
+    if out.suffix == ".gif" and fps > MOST_GIF_FPS:
+        raise ValueError(f"--fps {fps:g}: a GIF shows at most {MOST_GIF_FPS} pictures a second")
 
 
 def chosen_path(run: Any, options: Namespace) -> tuple[Any, float | int]:
@@ -151,6 +153,7 @@ def read_path(run: Any, options: Namespace) -> tuple[Any, float | int]:
 
 
 def save_path(run: Any, cameras: Any, fps: float | int, path: Path) -> None:
+    """Write a film's cameras (model frame) as camera_path.json, in the frame of the input."""
     from dataclasses import replace
 
     import torch

@@ -263,6 +263,7 @@ def all_rays(camera: Cameras) -> tuple[Rays, Bool[Tensor, " n"]]:
 
 
 def forward_axis(camera: Cameras) -> Float[Tensor, "3"]:
+    """The optical axis of one camera, unit length."""
     return camera.camera_to_world[:3, 2]
 
 
