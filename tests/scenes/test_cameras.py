@@ -1,6 +1,7 @@
 """Pixels, points and rays of a camera say the same thing."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -168,3 +169,12 @@ def test_rays_keep_order_when_reshaped_and_indexed(generator):
     assert torch.equal(flat.reshape(30, 40).directions, rays.directions)
     with pytest.raises(TypeError, match="one ray"):
         len(rays[1, 1])
+
+
+def test_another_precision_is_that_of_all_numbers_and_of_what_follows():
+    camera = a_camera()
+    wide = replace(camera, distortion=torch.full((8,), 0.01)).to("cpu", torch.float64)
+    assert (wide.width, wide.height, wide.rays().directions.dtype) == (40, 30, torch.float64)
+    assert all(v.dtype == torch.float64 for v in vars(wide).values() if isinstance(v, torch.Tensor))
+    assert torch.equal(wide.to("cpu", torch.float32).camera_to_world, camera.camera_to_world)
+    assert not wide.requires_grad and replace(wide, fx=wide.fx.clone().requires_grad_()).requires_grad
