@@ -195,10 +195,10 @@ class RayModel:
         raise NotImplementedError
 
     def density(self, points: Float[Tensor, "*n 3"], frame: str = "model") -> Float[Tensor, "*n"]:
-        """Density at any number of points, 1 / unit of the frame, on the points' device; 0 outside a box.
+        """Density at any number of points, 1 / unit of the frame, on the points' device.
 
-        That of the field, also where rays pass by because nothing was found there. Differentiable in points
-        that require a gradient; the parameters get none.
+        That of the field, also where rays pass by because nothing was found there; grids hold 0 outside of
+        their box. Differentiable in points that require a gradient; the parameters get none.
         frame: of the points: model, or that of the scene's input, with its unit (`render/input_frame.py`).
         Raises: ValueError for another frame, or a point that is not finite.
         """
