@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 FIELDS = ("Host", "Origin", "Sec-Fetch-Site", "Upgrade", "Cookie")  # that are judged by
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-AUTHORITY = re.compile(r"([a-z0-9.-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", re.ASCII)
+AUTHORITY = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?", re.ASCII)
 
 
 class Verdict(Enum):
