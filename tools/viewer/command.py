@@ -74,9 +74,9 @@ def serve_until_stopped(viewing: "Viewing", options: Namespace, console: Console
     end = serve(gate.server, viewing.session, viewing.overlays, viewing.run.path.name)
     if not is_loopback(options.host):
         warn(f"--host {options.host}: others can reach this, and read what is sent; prefer an SSH tunnel")
-    console.say(f"open {gate.url}")
-    console.say("Ctrl-C ends it")
     try:
+        console.say(f"open {gate.url}")
+        console.say("Ctrl-C ends it")
         threading.Event().wait()
     except KeyboardInterrupt:
         return 0

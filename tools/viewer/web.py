@@ -24,6 +24,7 @@ from tools.viewer.solids import SolidError
 
 JPEG_QUALITY = 80  # while something moves; a complete picture is sent as PNG
 MOST_PIXELS = 1600  # of the longer side of a picture
+ANSWER_SECONDS = 2.0
 MOST_BYTES = 2**24  # of a file that a visitor sends
 
 
@@ -43,7 +44,6 @@ class Page:
         self._camera_controls()
         self._film_controls()
         self._overlay_controls()
-        self._send_camera()
         client.camera.on_update(self._moved)
         self.drawing = threading.Thread(target=session.run, args=(self._present,), name="draw", daemon=True)
         self.drawing.start()
@@ -64,6 +64,19 @@ class Page:
         size = f"{picture.camera.width} x {picture.camera.height}, {1000 * picture.seconds:.0f} ms"
         self.status.content = f"{size}  \n{self.session.legend(picture.view)}"
         self.client.flush()
+        self._wait_for_page()
+
+    def _wait_for_page(self) -> None:
+        """Until the page has had a turn: it drops a picture that the next one overtakes, and would show few.
+
+        What it is asked for does not matter; there is nothing under that name.
+        """
+        try:
+            self.client.local_storage.get_item("render", timeout=ANSWER_SECONDS)
+        except TimeoutError:
+            return  # it is busy, or hidden: the next picture tries again
+        except RuntimeError:
+            self.session.close()  # the visitor has gone
 
     def _moved(self, camera: Any) -> None:
         """The browser's camera, in the axes and frame of the session."""
@@ -140,7 +153,8 @@ class Page:
                 self._on(control, lambda value: self._crop())
 
     def _on(self, control: Any, action: Callable[[Any], None]) -> None:
-        control.on_update(lambda event: self._do(lambda: action(control.value)))
+        """Do it when the visitor, not this program, changes a control."""
+        control.on_update(lambda event: event.client and self._do(lambda: action(control.value)))
 
     def _click(self, button: Any, action: Callable[[], None]) -> None:
         button.on_click(lambda event: self._do(action))
@@ -228,6 +242,11 @@ def serve(
 ) -> Callable[[], None]:
     """Give every visitor of a viser server a session. Returns what ends all of them."""
     pages: dict[int, Page] = {}
+    first = new_session()
+    first.close()
+    stand, camera = first.home, server.initial_camera
+    camera.up, camera.position = tuple(stand.up.tolist()), tuple(stand.pose[:3, 3].tolist())
+    camera.look_at, camera.fov = tuple(stand.pivot.tolist()), math.radians(first.view.fov)
     server.gui.configure_theme(show_logo=False, show_share_button=False)
     server.gui.main_panel.dock_right()
 
