@@ -28,6 +28,7 @@ class Package(NamedTuple):
 PACKAGES = {
     "open3d": Package("open3d", "opens windows", "viewer", ("open3d", "open3d-cpu")),
     "viser": Package("viser", "shows runs in a browser", "web"),
+    "websockets": Package("websockets", "guards that page", "web"),
     "pycolmap": Package("pycolmap", "finds where photographs were taken", "poses"),
     "pillow-heif": Package("pillow_heif", "reads a phone's HEIC pictures", "poses"),
     "trimesh": Package("trimesh", "writes meshes", "mesh"),
