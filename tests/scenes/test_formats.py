@@ -1,7 +1,8 @@
 """What is at a path: a scene in some format, photographs whose poses nobody knows, or nothing to train on."""
 
 import json
-import warnings
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from scenes import formats
 from scenes.generate.analytic import generate
 from scenes.images import write_png
 from scenes.photographs import kind_of, name_of, pictures_of
-from scenes.scene import SceneError, SceneWarning
+from scenes.scene import SceneError
 
 
 def pictures(folder: Path, *names: str) -> Path:
@@ -88,14 +89,18 @@ def test_a_split_that_is_not_there_is_told_from_a_broken_scene(tmp_path):
 
 
 def test_what_a_capture_warns_of_is_shown_once_however_often_it_is_read(tmp_path):
-    """Python shows a warning once for the place that it comes from."""
+    """Python shows a warning once for the place that it comes from.
+
+    In a process of its own: checking types at run time, as these tests do, makes Python forget what it showed.
+    """
     folder = pictures(tmp_path / "some", "a.png", "b.png")
     a_capture(folder, "a.png", "b.png", ply_file_path="lost.ply")
-    with warnings.catch_warnings(record=True) as shown:
-        warnings.simplefilter("default")
-        for split in formats.splits(folder):
-            formats.read(folder, split)
-    assert [warning.category for warning in shown] == [SceneWarning]
+    code = (
+        f"from scenes import formats; splits = formats.splits({str(folder)!r}); assert len(splits) == 2; "
+        f"print([len(formats.read({str(folder)!r}, split)) for split in splits])"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[1, 1]" and told.stderr.count("SceneWarning") == 1
 
 
 def test_all_splits_of_files_are_joined_with_their_names(tmp_path):
