@@ -91,7 +91,7 @@ def test_a_split_that_is_not_there_is_told_from_a_broken_scene(tmp_path):
 def test_what_a_capture_warns_of_is_shown_once_however_often_it_is_read(tmp_path):
     """Python shows a warning once for the place that it comes from.
 
-    In a process of its own: checking types at run time, as these tests do, makes Python forget what it showed.
+    In a process of its own: to check types at run time, as tests do, makes Python forget what it showed.
     """
     folder = pictures(tmp_path / "some", "a.png", "b.png")
     a_capture(folder, "a.png", "b.png", ply_file_path="lost.ply")
