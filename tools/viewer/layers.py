@@ -1,5 +1,6 @@
 """What a person has switched on to be laid over the picture, in whatever shows it."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,11 @@ CROP_COLOUR = (255, 200, 0)
 class Layers:
     """Overlays of a session by name, each made when it is first shown."""
 
-    def __init__(self, session: Session, makers: dict[str, Callable[[], Any]]) -> None:
-        self.session, self.makers = session, makers
+    def __init__(
+        self, session: Session, makers: dict[str, Callable[[], Any]], say: Callable[[str], None]
+    ) -> None:
+        """say: told what went wrong with one that was being made, from a thread of its own."""
+        self.session, self.makers, self.say = session, makers, say
         self.made: dict[str, Any] = {}
         self.shown: set[str] = set()
 
@@ -31,11 +35,19 @@ class Layers:
         return (*self.makers, CROP)
 
     def switch(self, name: str, on: bool) -> None:
-        """Show one, or no longer. Raises what making it does: ImportError without Open3D, say."""
+        """Show one, or no longer. What takes long to make, photographs, is seen when it is there."""
         if on and name in self.makers and name not in self.made:
-            self.made[name] = self.makers[name]()
+            threading.Thread(target=self._make, args=(name,), name=name, daemon=True).start()
         (self.shown.add if on else self.shown.discard)(name)
         self.session.change(with_depth=bool(self.shown))
+
+    def _make(self, name: str) -> None:
+        try:
+            self.made[name] = self.makers[name]()
+        except (ImportError, OSError, ValueError) as error:
+            self.say(f"{name}: {error}")
+        else:
+            self.session.change()
 
     def open(self, path: Path) -> None:
         """Lay a mesh or points over, from a file in the input's frame. Raises: SolidError, ImportError."""

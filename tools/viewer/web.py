@@ -36,7 +36,7 @@ class Page:
     ) -> None:
         """name: of the run, for files that are downloaded."""
         self.client, self.session, self.name = client, session, name
-        self.layers = Layers(session, overlays)
+        self.layers = Layers(session, overlays, self._complain)
         self.film: FilmExport | None = None
         self.files = TemporaryDirectory(prefix="render-")
         self.status = client.gui.add_markdown("")
@@ -164,7 +164,10 @@ class Page:
         try:
             action()
         except (ValueError, IndexError, OSError, ImportError, SceneError, SolidError) as error:
-            self.client.add_notification("This cannot be done", str(error), color="red")
+            self._complain(str(error))
+
+    def _complain(self, text: str) -> None:
+        self.client.add_notification("This cannot be done", text, color="red")
 
     # What the controls do.
 

@@ -41,7 +41,7 @@ class Window:
         import open3d
 
         self.open3d, self.gui = open3d, open3d.visualization.gui
-        self.session, self.folder, self.layers = session, folder, Layers(session, overlays)
+        self.session, self.folder, self.layers = session, folder, Layers(session, overlays, self._tell)
         self.controls: dict[str, Any] = {}  # widgets of the panel, by the name that is beside them
         self.film: FilmExport | None = None
         self.preview = threading.Event()
@@ -264,6 +264,10 @@ class Window:
             action()
         except (ValueError, IndexError, OSError, SceneError, SolidError) as error:
             self._say(str(error))
+
+    def _tell(self, text: str) -> None:
+        """Say something, from another thread."""
+        self.app.post_to_main_thread(self.window, lambda: self._say(text))
 
     def _say(self, text: str) -> None:
         self.said.text = "\n".join(text[i : i + 34] for i in range(0, min(len(text), 240), 34))

@@ -134,8 +134,7 @@ def use(window: Window, out: Path, told: dict) -> None:
     settled(window)
     time.sleep(1)
     write_png(out / "4-overlays.png", screen())
-    window.seconds.double_value = 1.0
-    window._timed(1.0)
+    window._timed(0.3)
     hand.click(controls["export film"])
     until = time.time() + 200
     while time.time() < until and window.progress.value < 1:
