@@ -90,8 +90,9 @@ def serve_until_stopped(viewing: "Viewing", options: Namespace, console: Console
 class Viewing:
     """A run that is looked at: what every session of it shares.
 
-    model   the newest that the run has; sessions follow it
-    points  of structure from motion, model frame, or None
+    model     the newest that the run has; sessions follow it
+    points    of structure from motion, model frame, or None
+    learning  whether it has learnt since this began
     """
 
     run: Any
@@ -101,6 +102,7 @@ class Viewing:
     photographs: Any
     points: Any
     frame_rate: int
+    learning: bool = False
     sessions: list[Any] = field(default_factory=list)
 
     def session(self) -> Any:
@@ -116,12 +118,14 @@ class Viewing:
             photographs=self.photographs,
             frame_rate=self.frame_rate,
         )
+        if self.learning:
+            session.learnt()  # or else its first picture would be drawn to the end, at the training's cost
         self.sessions = [*(each for each in self.sessions if not each.closed), session]
         return session
 
     def learnt(self, model: Any) -> None:
         """Every session shows this model from now on."""
-        self.model = model
+        self.model, self.learning = model, True
         for session in self.sessions:
             session.model = model
             session.learnt()

@@ -20,6 +20,7 @@ def live(run: Any, model: Any, scene: Scene, port: int, console: Console) -> Ite
     """Within, a browser on this machine can look. Yields what the training calls when it has learnt."""
     points = scene.points if len(scene.points) else None
     viewing = Viewing(run, model, scene.cameras, scene.frame_names, Photographs(scene), points, FRAME_RATE)
+    viewing.learnt(model)
     gate = open_gate("127.0.0.1", port)
     end = serve(gate.server, viewing.session, viewing.overlays, run.path.name)
     console.say(f"watch it learn: {gate.url}")

@@ -33,7 +33,7 @@ COARSEST = 1 / 10  # of the full size
 STRIP_SECONDS = 0.04  # of drawing, between looks at whether something moved
 AT_ONCE_SECONDS = 0.7  # a still picture that takes longer is first drawn at half its size
 LIVE_SECONDS = 2.0  # between pictures of a model that is being trained, while nobody moves, and
-LIVE_SHARE = 0.06  # of the time that they may take: they are as fine as that allows
+LIVE_SHARE = 0.05  # of the time that they may take: they are as fine as that allows
 OVERLAPPING = ("normal", "error")  # modes whose pixels look at their neighbours: they are drawn in one piece
 
 

@@ -25,6 +25,7 @@ def steps(scene: Scene, pixels: PixelSource, seconds: float, watched: bool) -> t
     torch.manual_seed(0)
     model, generator = NGP().build(scene), torch.Generator().manual_seed(0)
     session, shown = Session(model, scene, size=(800, 800)), []
+    session.learnt()
     if watched:
         threading.Thread(target=session.run, args=(shown.append,), daemon=True).start()
     began = told = time.perf_counter()
