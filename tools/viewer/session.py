@@ -176,6 +176,11 @@ class Session:
         with self.changed:
             self.keyframes = self.keyframes.added(Key(self.view.stand.pose, self.view.fov))
 
+    def drop_key(self) -> None:
+        """The last key of the film goes. Raises: IndexError if there is none."""
+        with self.changed:
+            self.keyframes = self.keyframes.without(len(self.keyframes.keys) - 1)
+
     def learnt(self) -> None:
         """The model has changed: draw the view again when that costs the training little."""
         with self.changed:

@@ -126,8 +126,8 @@ class Page:
         gui = self.client.gui
         with gui.add_folder("film"):
             self.keys = gui.add_markdown("no keys")
-            self._click(gui.add_button("add key"), self._add_key)
-            self._click(gui.add_button("drop key"), self._drop_key)
+            self._click(gui.add_button("add key"), lambda: self._edit(self.session.add_key))
+            self._click(gui.add_button("drop key"), lambda: self._edit(self.session.drop_key))
             seconds = gui.add_number("seconds", self.session.keyframes.seconds, min=0.1, max=3600)
             self._on(seconds, lambda value: self._keyed(seconds=float(value)))
             fps = gui.add_number("pictures a second", self.session.keyframes.fps, min=1, max=240)
@@ -190,17 +190,16 @@ class Page:
     def _download(self, name: str, content: bytes) -> None:
         self.client.send_file_download(name, content, save_immediately=True)
 
+    def _edit(self, how: Callable[[], None]) -> None:
+        how()
+        self._count_keys()
+
     def _keyed(self, **changes: Any) -> None:
         self.session.keyframes = replace(self.session.keyframes, **changes)
+        self._count_keys()
+
+    def _count_keys(self) -> None:
         self.keys.content = f"{len(self.session.keyframes.keys)} keys"
-
-    def _add_key(self) -> None:
-        self.session.add_key()
-        self._keyed()
-
-    def _drop_key(self) -> None:
-        keyframes = self.session.keyframes
-        self._keyed(keys=keyframes.without(len(keyframes.keys) - 1).keys)
 
     def _save_keys(self) -> None:
         path, view = Path(self.files.name) / "camera_path.json", self.session.view
@@ -213,7 +212,7 @@ class Page:
         path = Path(self.files.name) / "loaded.json"
         path.write_bytes(content)
         self.session.keyframes = Keyframes.load(path, self.session.scene.model_from_input)
-        self._keyed()
+        self._count_keys()
 
     def _export(self) -> None:
         """The film as a download; pressed again, stop."""

@@ -198,7 +198,10 @@ class Window:
         self.keys = self.gui.Label("no keys")
         self.seconds = self._number("seconds", self.session.keyframes.seconds, self._timed)
         self.panel.add_child(self.keys)
-        self._buttons(("add key", self._add_key), ("drop key", self._drop_key))
+        self._buttons(
+            ("add key", lambda: self._edit(self.session.add_key)),
+            ("drop key", lambda: self._edit(self.session.drop_key)),
+        )
         closed = self.gui.Checkbox("back to the first key")
         closed.set_on_checked(lambda on: self._keyed(closed=on))
         self._control("back to the first key", closed)
@@ -287,20 +290,19 @@ class Window:
         self.session.screenshot(path)
         self._say(str(path))
 
+    def _edit(self, how: Callable[[], None]) -> None:
+        how()
+        self._count_keys()
+
     def _keyed(self, **changes: Any) -> None:
         self.session.keyframes = replace(self.session.keyframes, **changes)
+        self._count_keys()
+
+    def _count_keys(self) -> None:
         self.keys.text = f"{len(self.session.keyframes.keys)} keys"
 
     def _timed(self, seconds: float) -> None:
         self._keyed(seconds=seconds)
-
-    def _add_key(self) -> None:
-        self.session.add_key()
-        self._keyed()
-
-    def _drop_key(self) -> None:
-        keyframes = self.session.keyframes
-        self._keyed(keys=keyframes.without(len(keyframes.keys) - 1).keys)
 
     def _save_keys(self) -> None:
         path, view = Path(self.path.text_value).with_suffix(".json"), self.session.view
@@ -311,7 +313,7 @@ class Window:
         path = Path(self.path.text_value).with_suffix(".json")
         self.session.keyframes = Keyframes.load(path, self.session.scene.model_from_input)
         self.seconds.double_value = self.session.keyframes.seconds
-        self._keyed()
+        self._count_keys()
 
     def _preview(self) -> None:
         """Go along the film, as fast as it will be shown; pressed again, stop."""
