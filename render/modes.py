@@ -119,7 +119,7 @@ def scale_of(model: Any, cameras: Cameras, modes: Sequence[str]) -> Scale:
             depths.append(depth[(view.opacity >= SEEN) & depth.isfinite()].cpu())
         if "samples" in wanted:
             counts.append(view.samples.cpu().float().flatten())
-    most = 2 ** math.ceil(math.log2(float(torch.cat(counts).quantile(0.99))))
+    most = 2 ** math.ceil(math.log2(max(float(torch.cat(counts).quantile(0.99)), 1.0)))
     found = torch.cat(depths)
     if not len(found):
         return Scale(most_samples=most)  # nothing to show

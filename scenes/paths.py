@@ -192,8 +192,9 @@ def _catmull_rom(
 def interpolate(cameras: Cameras, frames: int, closed: bool = False) -> Cameras:
     """A smooth way through key cameras; closed: back to the first, whose repetition is left out.
 
-    Catmull-Rom on centres, axes and intrinsics; the axes are then brought to the nearest rotation, which
-    is smooth as long as neighbouring keys are not turned by half a turn against each other.
+    Catmull-Rom on centres, axes and intrinsics (of focal lengths the logarithm); the axes are then brought to
+    the nearest rotation, which is smooth as long as neighbouring keys are not turned by half a turn against
+    each other.
     Raises: ValueError where they are.
     """
     _check_frames(frames)
@@ -207,5 +208,8 @@ def interpolate(cameras: Cameras, frames: int, closed: bool = False) -> Cameras:
     if bool((sizes[:, -1] < 1e-2).any()):
         raise ValueError("neighbouring key cameras are half a turn apart; put another between them")
     pose[:, :3, :3] = left @ right
-    fx, fy, cx, cy = _catmull_rom(cameras.intrinsics.double().cpu(), places, closed).float().unbind(-1)
+    intrinsics = cameras.intrinsics.double().cpu()
+    # Of focal lengths the logarithm: between unlike ones the curve would swing below zero.
+    fx, fy = _catmull_rom(intrinsics[:, :2].log(), places, closed).exp().float().unbind(-1)
+    cx, cy = _catmull_rom(intrinsics[:, 2:], places, closed).float().unbind(-1)
     return Cameras(pose.float(), fx, fy, cx, cy, cameras.width, cameras.height)

@@ -107,3 +107,13 @@ def test_the_scale_of_samples_holds_nearly_all_counts():
             return Rendered(samples=counts.view(camera.height, camera.width))
 
     assert scale_of(Counting(), rig(2, 64, 0.0), ("samples",)).most_samples == 128
+
+
+def test_where_rays_look_nowhere_the_scale_of_samples_is_one():
+    class Nothing(Slab):
+        def render(self, camera, outputs=("rgb",), background=None, crop=None):
+            shape = (camera.height, camera.width)
+            zero = torch.zeros(shape)
+            return Rendered(opacity=zero, z_depth=zero, samples=torch.zeros(shape, dtype=torch.int32))
+
+    assert scale_of(Nothing(), rig(2, 64, 0.0), ("depth", "samples")) == Scale(1.0, 2.0, 1)

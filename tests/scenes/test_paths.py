@@ -183,3 +183,15 @@ def test_a_way_past_cameras_that_look_all_ways_turns_gently(seed):
     assert float(cosine.clamp(-1, 1).acos().max()) < 0.2
     for turn in cameras.camera_to_world[:, :3, :3]:
         assert float((path - turn).norm(dim=(1, 2)).min()) < 0.2
+
+
+def test_between_unlike_fields_of_view_the_focal_length_stays_above_zero():
+    """Wide, then narrow ones: a curve through the focal lengths themselves would swing below zero."""
+    poses = torch.eye(4).repeat(4, 1, 1)
+    poses[:, 0, 3] = torch.arange(4.0)
+    each = [Cameras.from_fov(pose, 80, 60, fov) for pose, fov in zip(poses, (10, 120, 120, 120), strict=True)]
+    focal = torch.stack([camera.fx for camera in each])
+    middle = torch.full((4,), 40.0)
+    way = interpolate(Cameras(poses, focal, focal, middle, middle * 0.75, 80, 60), 50)
+    assert float(way.fx.min()) > 5 and float(way.fov.max()) < 160
+    assert float(way.fx[0]) == pytest.approx(float(focal[0]), rel=1e-5)

@@ -104,31 +104,29 @@ class Viewing:
     frame_rate: int
     learning: bool = False
     sessions: list[Any] = field(default_factory=list)
+    lock: Any = field(default_factory=threading.Lock)
 
     def session(self) -> Any:
         """A new one."""
         from scenes.scene import Scene
         from tools.viewer.session import Session
 
-        session = Session(
-            self.model,
-            Scene.from_header(self.run.config.scene),
-            cameras=self.cameras,
-            names=self.names,
-            photographs=self.photographs,
-            frame_rate=self.frame_rate,
-        )
-        if self.learning:
-            session.learnt()  # or else its first picture would be drawn to the end, at the training's cost
-        self.sessions = [*(each for each in self.sessions if not each.closed), session]
+        scene = Scene.from_header(self.run.config.scene)
+        of_run = {"cameras": self.cameras, "names": self.names, "photographs": self.photographs}
+        with self.lock:
+            session = Session(self.model, scene, frame_rate=self.frame_rate, **of_run)
+            if self.learning:
+                session.learnt()  # or else its first picture would be drawn to the end, whatever it costs
+            self.sessions = [*(each for each in self.sessions if not each.closed), session]
         return session
 
     def learnt(self, model: Any) -> None:
         """Every session shows this model from now on."""
-        self.model, self.learning = model, True
-        for session in self.sessions:
-            session.model = model
-            session.learnt()
+        with self.lock:
+            self.model, self.learning = model, True
+            for session in self.sessions:
+                session.model = model
+                session.learnt()
 
     def overlays(self, session: Any) -> dict[str, Callable[[], Any]]:
         """Training cameras, their photographs and sparse points, each made when it is first shown."""
@@ -199,19 +197,22 @@ def hung(photographs: Any, length: float) -> Any:
 
 
 def follow(viewing: Viewing, step: int, where: dict[str, str]) -> None:
-    """Show what a training that is under way has learnt, whenever it leaves a checkpoint."""
+    """Show what a training that is under way has learnt, whenever it leaves a checkpoint.
+
+    One that cannot be read, because it was just being replaced or is of another training, is passed over.
+    """
     from render import checkpoint
-    from render.checkpoint import CheckpointError
     from render.run import load_model
 
-    newest = step
+    seen = step
     while True:
         time.sleep(POLL)
         stored = checkpoint.stored(viewing.run.checkpoints)
-        if not stored or checkpoint.step_of(stored[0]) <= newest:
+        if not stored or checkpoint.step_of(stored[0]) == seen:
             continue
+        seen = checkpoint.step_of(stored[0])
         try:
-            model, newest = load_model(viewing.run, None, **where, warn=lambda message: None)
-        except CheckpointError:
-            continue  # it was just being replaced: the next look finds the one after it
+            model, _ = load_model(viewing.run, stored[0], **where, warn=lambda message: None)
+        except (ValueError, OSError, RuntimeError):
+            continue
         viewing.learnt(model)

@@ -32,7 +32,8 @@ class Layers:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return (*self.makers, CROP)
+        """What can be switched on: also what was opened."""
+        return (*self.makers, *(name for name in self.made if name not in self.makers), CROP)
 
     def switch(self, name: str, on: bool) -> None:
         """Show one, or no longer. What takes long to make, photographs, is seen when it is there."""
@@ -50,14 +51,16 @@ class Layers:
             self.session.change()
 
     def open(self, path: Path) -> None:
-        """Lay a mesh or points over, from a file in the input's frame. Raises: SolidError, ImportError."""
+        """Have a mesh or points among the layers, from a file in the input's frame, by the file's name.
+
+        Raises: SolidError, ImportError.
+        """
         solid = read_solid(path, self.session.scene.model_from_input)
         self.made[path.name] = Dots(*solid) if isinstance(solid, tuple) else solid
-        self.switch(path.name, True)
 
     def over(self, picture: Picture) -> UInt8[Tensor, "h w 3"]:
         """The picture with all that is switched on."""
-        layers = [layer for name, layer in self.made.items() if name in self.shown]
+        layers = [layer for name, layer in list(self.made.items()) if name in self.shown]
         if picture.view.crop and CROP in self.shown:
             layers.append(crop_lines(picture.view.crop))
         if not layers or picture.z_depth is None:

@@ -93,6 +93,12 @@ def _along(lines: Lines, camera: Cameras) -> tuple[Float[Tensor, "m 3"], UInt8[T
     """Points of the parts of lines that are in the picture, a pixel apart."""
     start, end, colours = _clipped(lines, camera)
     (first, near), (last, far) = camera.project(start), camera.project(end)
+    # A camera that stands on a line may see it end nowhere.
+    seen = (first.isfinite() & last.isfinite()).all(dim=-1) & (near > 0) & (far > 0)
+    seen &= (last - first).abs().amax(dim=-1) <= 2 * (camera.width + camera.height)
+    start, end, colours, first, last, near, far = (
+        values[seen] for values in (start, end, colours, first, last, near, far)
+    )
     steps = (last - first).abs().amax(dim=-1).ceil().long() + 1
     index = torch.arange(len(steps)).repeat_interleave(steps)
     place = torch.arange(len(index)) - (steps.cumsum(0) - steps)[index]

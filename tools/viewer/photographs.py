@@ -9,8 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from render.modes import DEPTH_COLOURS, along_colours
+from render.methods.base import Colour
+from render.modes import DEPTH_COLOURS, SEEN, along_colours
 from scenes.cameras import Cameras
+from scenes.crop import Crop
 from scenes.images import downscaled, on_background
 from scenes.scene import Scene
 
@@ -44,25 +46,32 @@ class Photographs:
         return on_background(small, self.scene.background), camera
 
 
-def error_picture(model: Any, photographs: Photographs, camera: Cameras) -> Float[Tensor, "h w 3"]:
+def error_picture(
+    model: Any,
+    photographs: Photographs,
+    camera: Cameras,
+    background: Colour | None = None,
+    crop: Crop | None = None,
+) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"]]:
     """Each pixel's difference from the nearest photograph there, light to dark; grey where that does not see.
 
+    And the z_depth of what is rendered, 0 where nothing is.
     What a pixel shows is looked up in the photograph by its place in space; the photograph sees it unless
     something stands in front of it there.
     """
-    index = photographs.nearest(camera)
-    photograph, taken_by = photographs.picture(index)
-    seen = model.render(camera, ("rgb", "z_depth", "opacity"))
+    photograph, taken_by = photographs.picture(photographs.nearest(camera))
+    seen = model.render(camera, ("rgb", "z_depth", "opacity"), background, crop)
     points = camera.unproject(camera.pixel_centres(), seen.z_depth)
     pixels, z_depth = taken_by.project(points)
     there = _looked_up(photograph, pixels)
     small = taken_by.scaled(4)
-    front = model.render(small, ("z_depth",)).z_depth
+    front = model.render(small, ("z_depth",), background, crop).z_depth
     hides = _looked_up(front[..., None], pixels / 4)[..., 0]
     inside = (pixels > 0).all(-1) & (pixels[..., 0] < taken_by.width) & (pixels[..., 1] < taken_by.height)
-    known = (z_depth > 0) & inside & (seen.opacity > 0.5) & (z_depth < (1 + AGREEING) * hides)
+    known = (z_depth > 0) & inside & (seen.opacity >= SEEN) & (z_depth < (1 + AGREEING) * hides)
     error = (seen.rgb - there).abs().mean(dim=-1) / WORST
-    return torch.where(known[..., None], along_colours(DEPTH_COLOURS[::-1], error.clamp(0, 1)), UNSEEN)
+    shown = torch.where(known[..., None], along_colours(DEPTH_COLOURS[::-1], error.clamp(0, 1)), UNSEEN)
+    return shown, torch.where(seen.opacity >= SEEN, seen.z_depth, 0.0)
 
 
 def _looked_up(picture: Float[Tensor, "h w c"], pixels: Float[Tensor, "a b 2"]) -> Float[Tensor, "a b c"]:

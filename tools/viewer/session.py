@@ -33,6 +33,7 @@ COARSEST = 1 / 10  # of the full size
 STRIP_SECONDS = 0.04  # of drawing, between looks at whether something moved
 AT_ONCE_SECONDS = 0.7  # a still picture that takes longer is first drawn at half its size
 LIVE_SECONDS = 2.0  # between pictures of a model that is being trained, while nobody moves, and
+SCALE_SECONDS = 20.0
 LIVE_SHARE = 0.05  # of the time that they may take: they are as fine as that allows
 OVERLAPPING = ("normal", "error")  # modes whose pixels look at their neighbours: they are drawn in one piece
 
@@ -99,6 +100,7 @@ class Session:
         self.picture: Picture | None = None
         self.seconds_per_pixel: dict[str, float] = {}
         self._scale: Scale | None = None
+        self._scaled_at = 0.0
         self._drawn: View | None = None  # the view of `picture`
         self._size = 0.0  # its part of the full size
         self._drawn_at = 0.0
@@ -185,6 +187,7 @@ class Session:
         """The model has changed: draw the view again when that costs the training little."""
         with self.changed:
             self._learnt_at, self._stale = self.clock(), True
+            self._scale = None if self.clock() > self._scaled_at + SCALE_SECONDS else self._scale
             self.changed.notify_all()
 
     def close(self) -> None:
@@ -195,11 +198,21 @@ class Session:
 
     # What is drawn. By one thread.
 
-    def run(self, show: Callable[[Picture], None]) -> None:
-        """Hand every picture to `show`, until the session is closed."""
+    def run(self, show: Callable[[Picture], None], complain: Callable[[str], None] | None = None) -> None:
+        """Hand every picture to `show`, until the session is closed.
+
+        complain: told why a view could not be drawn, a photograph that is gone, say; the session goes on with
+        the next one. Without it, that is raised.
+        """
         while self.wait():
-            if (picture := self.next_picture()) is not None:
-                show(picture)
+            try:
+                if (picture := self.next_picture()) is not None:
+                    show(picture)
+            except (ValueError, OSError, RuntimeError) as error:
+                if complain is None:
+                    raise
+                complain(f"{self.view.mode}: {error}")
+                self._drawn, self._size = self.view, 1.0  # until something changes
 
     def wait(self) -> bool:
         """Until there is something to draw; False when the session is closed."""
@@ -267,13 +280,16 @@ class Session:
         return torch.cat(rgb), None if depths[0] is None else torch.cat(depths)
 
     def scale_for(self, mode: str) -> Scale:
-        """What the colours of depths and samples stand for: chosen once, for what is seen from around."""
+        """What the colours of depths and samples stand for: chosen for what is seen from around.
+
+        Once, and of a model that learns anew every SCALE_SECONDS.
+        """
         if mode not in ("depth", "samples"):
             return Scale()
         if self._scale is None:
             around = scene_orbit(self.scene, 8, 64, 64)
-            self._scale = scale_of(self.model, around, ("depth", "samples"))
-        return self._scale
+            self._scale, self._scaled_at = scale_of(self.model, around, ("depth", "samples")), self.clock()
+        return self._scale or Scale()
 
     def legend(self, view: View) -> str:
         """What the colours of a mode mean, in a line; lengths in the units of the input."""
@@ -296,7 +312,9 @@ class Session:
         self, view: View, camera: Cameras, scale: Scale
     ) -> tuple[UInt8[Tensor, "h w 3"], Float[Tensor, "h w"] | None]:
         if view.mode == "error":
-            return quantised(error_picture(self.model, self.photographs, camera)), None
+            look = (view.background, view.crop)
+            error, z_depth = error_picture(self.model, self.photographs, camera, *look)
+            return quantised(error), z_depth
         wanted = outputs_of((view.mode,), camera)
         if view.with_depth:
             wanted = tuple(dict.fromkeys((*wanted, "z_depth", "opacity")))

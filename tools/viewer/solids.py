@@ -58,8 +58,11 @@ class Hangings:
         self.pictures = pictures
         corners, far = corners_of(cameras), torch.full((len(cameras),), float(length))
         around = [cameras.rays(corners[:, i]).at(far) for i in range(4)]
-        vertices = torch.stack(around, dim=1).nan_to_num(0.0)
-        first = 4 * torch.arange(len(cameras))[:, None, None]
+        vertices = torch.stack(around, dim=1)
+        # Of those whose lenses see the corners of their pictures.
+        self.index = vertices.isfinite().all(dim=-1).all(dim=-1).nonzero()[:, 0].cpu()
+        vertices = vertices[self.index]
+        first = 4 * torch.arange(len(vertices))[:, None, None]
         faces = (first + torch.tensor([[0, 1, 2], [0, 2, 3]])).reshape(-1, 3)
         self.rays = _caster(vertices.reshape(-1, 3).cpu(), faces)
 
@@ -73,7 +76,7 @@ class Hangings:
         x, y = torch.where(second, u, u + v), torch.where(second, u + v, v)
         colours = torch.zeros(len(face), 3, dtype=torch.uint8)
         for index in (face // 2).unique().tolist():
-            mine, picture = face // 2 == index, self.pictures[index]
+            mine, picture = face // 2 == index, self.pictures[int(self.index[index])]
             row = (y[mine] * picture.shape[0]).long().clamp(0, picture.shape[0] - 1)
             column = (x[mine] * picture.shape[1]).long().clamp(0, picture.shape[1] - 1)
             colours[mine] = picture[row, column]
@@ -92,7 +95,7 @@ def read_solid(path: Path, model_from_input: Float[Tensor, "4 4"]) -> Mesh | tup
     if not path.is_file():
         raise SolidError(f"{path}: there is no such file")
     there = model_from_input.double().cpu()
-    model = open3d.io.read_triangle_model(str(path)) if path.suffix in (".glb", ".gltf") else None
+    model = open3d.io.read_triangle_model(str(path)) if path.suffix.lower() in (".glb", ".gltf") else None
     parts = [part.mesh for part in model.meshes] if model else [open3d.io.read_triangle_mesh(str(path))]
     vertices = [torch.from_numpy(np.asarray(part.vertices)) for part in parts]
     faces = [torch.from_numpy(np.asarray(part.triangles)).long() for part in parts]

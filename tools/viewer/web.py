@@ -38,6 +38,7 @@ class Page:
         self.client, self.session, self.name = client, session, name
         self.layers = Layers(session, overlays, self._complain)
         self.film: FilmExport | None = None
+        self.moving = threading.Lock()
         self.files = TemporaryDirectory(prefix="render-")
         self.status = client.gui.add_markdown("")
         self._view_controls()
@@ -45,14 +46,18 @@ class Page:
         self._film_controls()
         self._overlay_controls()
         client.camera.on_update(self._moved)
-        self.drawing = threading.Thread(target=session.run, args=(self._present,), name="draw", daemon=True)
+        self.drawing = threading.Thread(
+            target=session.run, args=(self._present, self._complain), name="draw", daemon=True
+        )
         self.drawing.start()
 
     def close(self) -> None:
         """The visitor has gone."""
+        self.session.close()
         if self.film:
             self.film.stop()
-        self.session.close()
+            self.film.thread.join()  # it writes into the folder that goes
+        self.drawing.join()
         self.files.cleanup()
 
     # The picture.
@@ -79,7 +84,14 @@ class Page:
             self.session.close()  # the visitor has gone
 
     def _moved(self, camera: Any) -> None:
-        """The browser's camera, in the axes and frame of the session."""
+        """The browser's camera, in the axes and frame of the session.
+
+        viser hands movements to many threads: each takes what is newest, one after the other.
+        """
+        with self.moving:
+            self._take(camera)
+
+    def _take(self, camera: Any) -> None:
         pose = torch.eye(4, dtype=torch.float64)
         pose[:3, :3], pose[:3, 3] = rotation_of(camera.wxyz), torch.tensor(camera.position)
         pivot, home = torch.tensor(camera.look_at).double(), self.session.home
@@ -97,10 +109,11 @@ class Page:
         """Bring the browser's camera to the session's view."""
         stand, camera = self.session.view.stand, self.client.camera
         with self.client.atomic():
-            camera.up_direction = tuple(stand.up.tolist())
+            camera.up_direction = tuple((-stand.pose[:3, 1]).tolist())  # also of a camera that is rolled
             camera.position = tuple(stand.pose[:3, 3].tolist())
             camera.look_at = tuple(stand.pivot.tolist())
             camera.fov = math.radians(self.session.view.fov)
+        self.fov.value = self.session.view.fov
 
     # Controls.
 
@@ -128,12 +141,12 @@ class Page:
             self.keys = gui.add_markdown("no keys")
             self._click(gui.add_button("add key"), lambda: self._edit(self.session.add_key))
             self._click(gui.add_button("drop key"), lambda: self._edit(self.session.drop_key))
-            seconds = gui.add_number("seconds", self.session.keyframes.seconds, min=0.1, max=3600)
-            self._on(seconds, lambda value: self._keyed(seconds=float(value)))
-            fps = gui.add_number("pictures a second", self.session.keyframes.fps, min=1, max=240)
-            self._on(fps, lambda value: self._keyed(fps=float(value)))
-            closed = gui.add_checkbox("back to the first key", False)
-            self._on(closed, lambda on: self._keyed(closed=on))
+            self.seconds = gui.add_number("seconds", self.session.keyframes.seconds, min=0.1, max=3600)
+            self._on(self.seconds, lambda value: self._keyed(seconds=float(value)))
+            self.fps = gui.add_number("pictures a second", self.session.keyframes.fps, min=1, max=240)
+            self._on(self.fps, lambda value: self._keyed(fps=float(value)))
+            self.closed = gui.add_checkbox("back to the first key", False)
+            self._on(self.closed, lambda on: self._keyed(closed=on))
             self.progress = gui.add_progress_bar(0.0)
             self._click(gui.add_button("export film"), self._export)
             self._click(gui.add_button("save keys"), self._save_keys)
@@ -212,6 +225,8 @@ class Page:
         path = Path(self.files.name) / "loaded.json"
         path.write_bytes(content)
         self.session.keyframes = Keyframes.load(path, self.session.scene.model_from_input)
+        for name in ("seconds", "fps", "closed"):
+            getattr(self, name).value = getattr(self.session.keyframes, name)
         self._count_keys()
 
     def _export(self) -> None:

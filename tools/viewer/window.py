@@ -77,7 +77,7 @@ class Window:
     def _draw(self) -> None:
         """What goes wrong in the thread that draws ends the window, and is raised by `run`."""
         try:
-            self.session.run(self._present)
+            self.session.run(self._present, self._tell)
         except Exception as error:
             self.failure = error
             self.app.post_to_main_thread(self.window, self.window.close)
@@ -183,7 +183,7 @@ class Window:
         colour.color_value = self.gui.Color(*(self.session.scene.background or (0.0, 0.0, 0.0)))
         colour.set_on_value_changed(lambda c: self.session.change(background=(c.red, c.green, c.blue)))
         self._row("background", colour)
-        self._buttons(("home", self.session.go_home), ("level", self.session.level))
+        self._buttons(("home", self._go_home), ("level", self.session.level))
         self._buttons(("save picture", self._screenshot))
 
     def _camera_controls(self) -> None:
@@ -204,6 +204,7 @@ class Window:
         )
         closed = self.gui.Checkbox("back to the first key")
         closed.set_on_checked(lambda on: self._keyed(closed=on))
+        self.closed = closed
         self._control("back to the first key", closed)
         self.path = self.gui.TextEdit()
         self.path.text_value = str(self.folder / "film.mp4")
@@ -279,6 +280,10 @@ class Window:
 
     # What the controls do.
 
+    def _go_home(self) -> None:
+        self.session.go_home()
+        self.fov.double_value = self.session.view.fov
+
     def _jump(self, index: int) -> None:
         self.session.jump(index)
         self.fov.double_value = self.session.view.fov
@@ -313,6 +318,7 @@ class Window:
         path = Path(self.path.text_value).with_suffix(".json")
         self.session.keyframes = Keyframes.load(path, self.session.scene.model_from_input)
         self.seconds.double_value = self.session.keyframes.seconds
+        self.closed.checked = self.session.keyframes.closed
         self._count_keys()
 
     def _preview(self) -> None:
@@ -325,10 +331,14 @@ class Window:
 
         def play() -> None:
             began, fps = time.perf_counter(), self.session.keyframes.fps
-            while self.preview.is_set() and (at := int((time.perf_counter() - began) * fps)) < len(cameras):
-                self.session.show(cameras[at].camera_to_world, float(cameras[at].fov))
-                time.sleep(1 / 60)
-            self.preview.clear()
+            try:
+                while self.preview.is_set() and (at := int((time.perf_counter() - began) * fps)) < len(
+                    cameras
+                ):
+                    self.session.show(cameras[at].camera_to_world, float(cameras[at].fov))
+                    time.sleep(1 / 60)
+            finally:
+                self.preview.clear()
 
         threading.Thread(target=play, name="preview", daemon=True).start()
 
@@ -349,7 +359,13 @@ class Window:
         self.film.start()
 
     def _open_solid(self) -> None:
-        self.layers.open(Path(self.file.text_value))
+        path = Path(self.file.text_value).expanduser()
+        self.layers.open(path)
+        if path.name not in self.controls:
+            self._switch(path.name)
+        self.controls[path.name].checked = True
+        self.layers.switch(path.name, True)
+        self.window.set_needs_layout()
 
     def _crop(self) -> None:
         crop = None

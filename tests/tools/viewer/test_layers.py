@@ -1,4 +1,5 @@
 import queue
+import time
 
 import pytest
 import torch
@@ -39,8 +40,9 @@ def test_what_is_switched_on_is_made_once_and_seen_as_soon_as_it_is_there(sessio
     assert layers.names == ("dot", CROP)
     for _ in range(2):
         layers.switch("dot", True)
-        while "dot" not in layers.made:
-            pass
+        until = time.monotonic() + 10
+        while "dot" not in layers.made and time.monotonic() < until:
+            time.sleep(0.01)
         assert (layers.over(drawn(session)) == RED).all(-1).sum() == 9
         layers.switch("dot", False)
         assert torch.equal(layers.over(drawn(session)), session.picture.rgb)
@@ -75,3 +77,15 @@ def test_the_lines_of_a_crop_are_its_edges():
     assert sorted(length.tolist()) == pytest.approx([2.0] * 4 + [4.0] * 4 + [6.0] * 4)
     matrix = crop.matrix().float()
     assert torch.allclose((ends @ matrix[:, :3].T + matrix[:, 3]).abs(), torch.ones(12, 2, 3), atol=1e-6)
+
+
+def test_what_was_opened_can_be_switched_off(session, tmp_path):
+    trimesh = pytest.importorskip("trimesh")
+    trimesh.creation.icosphere(subdivisions=2, radius=50.0).export(tmp_path / "around.ply")
+    layers = Layers(session, {}, pytest.fail)
+    layers.open(tmp_path / "around.ply")
+    assert layers.names == ("around.ply", CROP) and not layers.shown
+    layers.switch("around.ply", True)
+    assert session.view.with_depth
+    layers.switch("around.ply", False)
+    assert not session.view.with_depth

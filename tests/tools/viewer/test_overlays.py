@@ -1,3 +1,6 @@
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -118,3 +121,25 @@ def test_files_come_from_the_frame_of_the_input(tmp_path):
     for name, said in (("no.ply", "holds neither"), ("nothing.ply", "no such file")):
         with pytest.raises(SolidError, match=said):
             read_solid(tmp_path / name, there)
+
+
+def test_a_photograph_whose_lens_does_not_see_its_corners_is_left_out():
+    """Its neighbour keeps its own picture."""
+    lens = torch.zeros(2, 8)
+    lens[0, 0] = -0.6
+    poses = torch.eye(4).repeat(2, 1, 1)
+    cameras = replace(Cameras.from_fov(poses, 40, 40, 60.0), distortion=lens)
+    assert not cameras[0].rays(torch.tensor([[0.0, 0.0]])).directions.isfinite().any()
+    red, blue = (torch.tensor(c, dtype=torch.uint8).expand(2, 2, 3) for c in (RED, BLUE))
+    colour, depth = Hangings(cameras, [red, blue], 1.0).seen(camera())
+    assert depth.isfinite().any() and painted(colour, BLUE)[depth.isfinite()].all()
+
+
+def test_a_camera_may_stand_on_the_end_of_a_line():
+    """Far from the origin its own place is rounded: what is seen of the line is no number."""
+    eye = torch.tensor([20.3, -17.7, 11.1])
+    for turn in range(40):
+        target = eye + torch.tensor([math.cos(turn), math.sin(turn), 0.3])
+        here = Cameras.look_at(eye.tolist(), target.tolist(), (0, 0, 1), SIDE, SIDE, 50.0)
+        lines = frusta(Cameras.from_fov(here.camera_to_world[None], 40, 40, 40.0), 0.5, RED)
+        assert laid_over(*empty(), here, [lines]).shape == (SIDE, SIDE, 3)

@@ -53,7 +53,8 @@ def test_the_nearest_photograph_is_the_one_from_beside(photographs):
 
 def test_agreement_is_dark_a_difference_is_light_and_what_is_hidden_is_grey(photographs):
     camera = looking(0.4)
-    shown = error_picture(Room(), photographs, camera)
+    shown, z_depth = error_picture(Room(), photographs, camera)
+    assert float(z_depth.min()) > 3.5 and float(z_depth.max()) < 5.5
     grey = (shown == UNSEEN).all(-1)
     dark = ~grey & (shown.sum(-1) < 0.35)
     assert dark.float().mean() > 0.85
@@ -63,5 +64,5 @@ def test_agreement_is_dark_a_difference_is_light_and_what_is_hidden_is_grey(phot
     assert grey[behind[1], behind[0]]
     room = Room()
     room.wrong = 0.2
-    wrong = error_picture(room, photographs, camera)
+    wrong, _ = error_picture(room, photographs, camera)
     assert (wrong[dark].sum(-1) > shown[dark].sum(-1) + 0.5).float().mean() > 0.95

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch.testing import assert_close
 
 from render.methods.base import RayModel, Rendered
 from render.methods.ngp import NGP
+from render.modes import Scale
 from scenes.crop import Crop
 from scenes.generate import analytic
 from scenes.images import read_image
@@ -202,3 +204,38 @@ def test_a_session_of_a_real_model_shows_what_the_model_renders(scene):
     settled(session)
     truth = model.render(session.view.camera()).rgb
     assert (session.picture.rgb / 255 - truth.clamp(0, 1)).abs().max() <= 0.5 / 255 + 1e-5
+
+
+def test_a_view_that_cannot_be_drawn_is_told_of_and_the_next_one_is_drawn(scene):
+    session, told, shown = opened(scene, size=(40, 30)), queue.Queue(), queue.Queue()
+    draw = session.model.render_rays
+
+    def failing(rays, outputs, *rest, **named):
+        if "samples" in outputs:
+            raise OSError("r_7.png: gone")
+        return draw(rays, outputs, *rest, **named)
+
+    session.model.render_rays = failing
+    session.change(mode="samples", scale=Scale())
+    threading.Thread(target=session.run, args=(shown.put, told.put), daemon=True).start()
+    assert told.get(timeout=10) == "samples: r_7.png: gone"
+    session.change(mode="rgb")
+    assert shown.get(timeout=10).view.mode == "rgb" and told.empty()
+    session.close()
+
+
+def test_the_scale_of_depths_follows_a_model_that_learns(scene):
+    session = opened(scene)
+    assert session.scale_for("depth").farthest < 3
+    far = session.model.render_rays
+
+    def farther(rays, outputs, *rest, **named):
+        seen = far(rays, outputs, *rest, **named)
+        return replace(seen, distance=10 * seen.distance) if seen.distance is not None else seen
+
+    session.model.render_rays = farther
+    session.learnt()
+    assert session.scale_for("depth").farthest < 3, "not at every report"
+    session.model.time += 60
+    session.learnt()
+    assert session.scale_for("depth").nearest > 10
