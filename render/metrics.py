@@ -5,7 +5,6 @@ import math
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn import functional as F
 
 WINDOW, SIGMA = 11, 1.5  # pixels; SSIM's gaussian window
 K1, K2 = 0.01, 0.03
@@ -67,10 +66,15 @@ def _similarity(picture: Tensor, truth: Tensor, data_range: float) -> Float[Tens
 
 
 def _local_mean(image: Tensor) -> Tensor:
-    """Gaussian mean around every pixel whose window is wholly inside; the window is separable."""
-    offset = torch.arange(WINDOW, dtype=image.dtype, device=image.device) - WINDOW // 2
+    """Gaussian mean around every pixel whose window is wholly inside; the window is separable.
+
+    Rows, then columns, are moved and added: that is quicker than a convolution of a single channel, and its
+    gradient quicker still.
+    """
+    offset = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
     window = torch.exp(-(offset**2) / (2 * SIGMA**2))
-    window = window / window.sum()
-    planes = image.movedim(-1, -3).flatten(0, -3)[:, None]
-    planes = F.conv2d(F.conv2d(planes, window[None, None, :, None]), window[None, None, None, :])
-    return planes.reshape(*image.shape[:-3], image.shape[-1], *planes.shape[-2:]).movedim(-3, -1)
+    weights = (window / window.sum()).tolist()
+    for axis in (-3, -2):
+        length = image.shape[axis] - WINDOW + 1
+        image = sum(weight * image.narrow(axis, k, length) for k, weight in enumerate(weights))
+    return image

@@ -15,8 +15,16 @@ from render.run import RunConfig
 
 
 def record(config: RunConfig, model: Any, arguments: list[str], step: int) -> dict[str, Any]:
-    """One start of a training as plain data."""
+    """One start of a scene's training as plain data."""
     description = model.description()
+    return started(description, _backend(config, description["backend"]), arguments, step)
+
+
+def started(
+    description: dict[str, Any], backend: dict[str, Any], arguments: list[str], step: int
+) -> dict[str, Any]:
+    """One start of a training as plain data. description: of its model; backend: name, reason and
+    instruction_set of what computes."""
     return {
         "step": step,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -33,7 +41,7 @@ def record(config: RunConfig, model: Any, arguments: list[str], step: int) -> di
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "threads": torch.get_num_threads(),
         },
-        "backend": _backend(config, description["backend"]),
+        "backend": backend,
         "model": description,
     }
 

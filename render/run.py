@@ -14,7 +14,7 @@ import os
 import shutil
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,19 +75,14 @@ class RunConfig:
 
 
 @dataclass(frozen=True)
-class Run:
-    """A folder that holds a training."""
+class RunFolder:
+    """A folder that holds a training, of whatever it is."""
 
     path: Path
-    config: RunConfig
 
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
-
-    @property
-    def evaluation(self) -> Path:
-        return self.path / "eval"
 
     def log(self, line: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
@@ -113,6 +108,17 @@ class Run:
         write_json(self.path / "provenance.json", {"starts": [*self.starts(), start]})
 
 
+@dataclass(frozen=True)
+class Run(RunFolder):
+    """A folder that holds the training of a scene."""
+
+    config: RunConfig
+
+    @property
+    def evaluation(self) -> Path:
+        return self.path / "eval"
+
+
 def usable_device(name: str) -> torch.device:
     """The device called `name`. Raises ValueError if there is no such thing here."""
     try:
@@ -129,13 +135,22 @@ def create(path: Path, config: RunConfig, *, overwrite: bool = False) -> Run:
 
     Raises: RunError if something is there already, unless `overwrite`, which removes a run (and only a run).
     """
-    check_free(path, overwrite=overwrite)
-    path.mkdir(parents=True, exist_ok=True)
-    for entry in _entries(path):
-        _remove(entry)
+    clear(path, overwrite=overwrite)
     run = Run(path, config)
     save_config(run)
     return run
+
+
+def clear(path: Path, owned: Sequence[str] = OWNED, *, overwrite: bool = False) -> None:
+    """Make an empty folder at `path`; of a run that is there, what it owns goes, if `overwrite`.
+
+    Raises: RunError as `create`.
+    """
+    check_free(path, overwrite=overwrite)
+    path.mkdir(parents=True, exist_ok=True)
+    for name in owned:
+        if (path / name).exists():
+            _remove(path / name)
 
 
 def check_free(path: Path, *, overwrite: bool = False) -> None:
@@ -226,7 +241,7 @@ def _read_config(path: Path) -> RunConfig:
     try:
         content = json.loads(path.read_text())
         stated = (content.pop("format"), content.pop("version"))
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, AttributeError, TypeError):
         raise RunError(f"{path}: not a run's configuration; restore it from a copy or train again") from None
     if stated != (FORMAT, VERSION):
         raise RunError(
@@ -236,11 +251,6 @@ def _read_config(path: Path) -> RunConfig:
         return RunConfig(**{**content, "hold_out": tuple(content.get("hold_out", ()))})
     except TypeError as error:
         raise RunError(f"{path}: {error}; restore it from a copy or train again") from None
-
-
-def _entries(path: Path) -> list[Path]:
-    """What a run owns in its folder; anything else there is the user's."""
-    return [path / name for name in OWNED if (path / name).exists()]
 
 
 def _remove(path: Path) -> None:

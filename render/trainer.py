@@ -8,7 +8,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 from render import checkpoint, provenance, run
 from render.checkpoint import Checkpoint, NotFiniteError
 from render.methods import method as method_class
-from render.run import Run, RunConfig
+from render.run import RunConfig, RunFolder
 from render.run_cameras import save_cameras
 from render.settings import nearest, typed_settings
 from scenes import formats
@@ -30,6 +30,7 @@ SAVE_SECONDS = 60.0
 REPORT_SECONDS = 0.25
 LOG_SECONDS = 1.0
 ROLLBACKS = 3
+PART = "loss/"  # before the name of a part of the loss, among what a step tells
 
 
 class TrainingError(RuntimeError):
@@ -50,6 +51,7 @@ class Report:
     samples_per_second: float
     cpu_share: float  # CPU seconds over threads x wall clock since this start: what others left to it
     note: str | None = None  # what happened, for people
+    losses: dict[str, float] = field(default_factory=dict)  # parts of the loss that a step tells by name
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class Training:
 
     Args:
         model: see `render/methods/base.py`.
+        pixels: what the model's steps draw from; a scene's PixelSource, or whatever else it takes.
         began: `time.perf_counter()` when the training's clock started (building the model counts).
         home: where to save; None keeps everything in memory.
         resume: the checkpoint to go on from.
@@ -85,12 +88,12 @@ class Training:
     def __init__(
         self,
         model: Any,
-        pixels: PixelSource,
+        pixels: Any,
         length: Length,
         *,
         seed: int = 0,
         began: float | None = None,
-        home: Run | None = None,
+        home: RunFolder | None = None,
         resume: Checkpoint | None = None,
         checkpoint_every: int | None = None,
         stop: Callable[[], bool] = lambda: False,
@@ -212,11 +215,16 @@ class Meter:
     def _reset(self, elapsed: float) -> None:
         self.since = elapsed
         self.sums = dict.fromkeys(("steps", "loss", "psnr", "rays", "samples"), 0.0)
+        self.parts: dict[str, float] = {}
 
     def add(self, values: dict[str, float]) -> None:
         self.sums["steps"] += 1
         for name in ("loss", "psnr", "rays", "samples"):
             self.sums[name] += values[name]
+        for name, value in values.items():
+            if name.startswith(PART):
+                part = name.removeprefix(PART)
+                self.parts[part] = self.parts.get(part, 0.0) + value
 
     def age(self, elapsed: float) -> float:
         return elapsed - self.since
@@ -235,6 +243,7 @@ class Meter:
             samples_per_second=self.sums["samples"] / seconds,
             cpu_share=self._cpu_share(elapsed),
             note=note,
+            losses={name: total / steps for name, total in self.parts.items()},
         )
         self._reset(elapsed)
         return report

@@ -127,7 +127,7 @@ def main(arguments: list[str]) -> int:
 def fit(options: Namespace, arguments: list[str], console: Console) -> tuple[Any, Any, Any]:
     """Train. Returns the run, the training (finished or stopped) and its last report, if there was any."""
     from render import provenance
-    from render.commands.prepare import prepare, set_threads
+    from render.commands.prepare import announce_resume, prepare, set_threads
     from render.trainer import Training
 
     set_threads(options.threads)
@@ -152,7 +152,8 @@ def fit(options: Namespace, arguments: list[str], console: Console) -> tuple[Any
     console.say(f"backend: {start['backend']['name']} ({start['backend']['reason']})")
     if space := model.description().get("space"):
         console.say(f"space: {space}")
-    job.announce_resume(run, start, console)
+    if job.checkpoint:
+        announce_resume(run, job.checkpoint, job.length.steps, start, console)
     run.add_start(start)
     report = None
     with stop_on_signal() as stopped, watched(options.view, run, model, job.scene, console) as learnt:

@@ -51,7 +51,7 @@ class Model(Protocol):
     """A method at work on one scene. It owns its parameters and its optimiser's state."""
 
     def step(self, pixels: PixelSource, schedule: float, generator: torch.Generator) -> dict[str, float]:
-        """One whole update; at least loss, psnr (dB, of the batch), rays and samples.
+        """One whole update; at least loss, psnr (dB, of the batch), rays and samples, or "loss/NAME" besides.
 
         `schedule` in [0, 1] is the share of the training that is done. A loss that is not finite is
         returned, not hidden.
