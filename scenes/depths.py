@@ -22,7 +22,12 @@ from scenes.images import MAX_PIXELS, ImageError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-PICTURES = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}  # suffixes, and what PIL calls them
+PICTURES = {
+    ".png": "PNG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".pgm": "PPM",
+}  # suffixes, and what PIL calls them
 LEAST_ALONG = 0.05  # share of a ray on the optical axis, for its depth to mean anything
 GREYSCALE = ("L", "I", "F")  # PIL's modes, besides those of 16 bits: I;16 and its byte orders
 
@@ -45,6 +50,15 @@ def read_depth(path: str | Path) -> Float[Tensor, "height width"]:
         raise ImageError(f"{path}: cannot be read ({error}); replace the file") from error
     with np.errstate(all="ignore"):  # a double too large for a float becomes infinite: unknown
         return torch.from_numpy(values.astype(np.float32))
+
+
+def has_8_bits(path: str | Path) -> bool:
+    """Whether a depth picture has but 256 steps; no .npy has. Raises: ImageError if it cannot be read."""
+    path = Path(path)
+    if path.suffix.lower() not in PICTURES:
+        return False
+    with _open(path, PICTURES[path.suffix.lower()]) as image:
+        return image.mode not in ("I", "F") and not image.mode.startswith("I;")
 
 
 def _brief(error: Exception) -> str:

@@ -5,6 +5,7 @@ A picture is uint8 (height, width, 3 or 4), sRGB, straight alpha, as it lies on 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -141,7 +142,7 @@ def shrunk_mask(mask: Bool[Tensor, "h w"], width: int, height: int) -> Bool[Tens
     return mask[rows[:, None], columns]
 
 
-def write_png(path: str | Path, image: UInt8[Tensor, "height width channels"]) -> None:
+def write_png(path: str | Path | BytesIO, image: UInt8[Tensor, "height width channels"]) -> None:
     """Write a picture of 3 or 4 channels as PNG."""
     from PIL import Image
 

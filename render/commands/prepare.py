@@ -19,7 +19,7 @@ from render.console import Console, duration
 from render.methods import METHODS
 from render.methods import method as method_class
 from render.provenance import differences
-from render.run import Run, RunConfig, RunError
+from render.run import Run, RunConfig, RunError, RunFolder
 from render.run_cameras import save_cameras
 from render.settings import nearest, parse_pairs
 from render.trainer import Length, memory_of, plan
@@ -68,25 +68,24 @@ class Job:
         opened.cut_log(self.checkpoint.step)
         return opened
 
-    def announce_resume(self, opened: Run, start: dict[str, Any], console: Console) -> None:
-        """Say where the training goes on, and whether its bits can differ from an uninterrupted one."""
-        if self.checkpoint is None:
-            return
+
+def announce_resume(
+    opened: RunFolder, found: Checkpoint, steps: int | None, start: dict[str, Any], console: Console
+) -> None:
+    """Say where a training goes on, and whether its bits can differ from an uninterrupted one."""
+    console.say(f"goes on at step {found.step}, after {duration(found.elapsed)} of training")
+    earlier = opened.starts()
+    changed = differences(earlier[-1], start) if earlier else ["provenance.json is missing"]
+    if changed:
+        console.say(f"the bits can differ from an uninterrupted training: {', '.join(changed)}")
+    elif steps is None:
         console.say(
-            f"goes on at step {self.checkpoint.step}, after {duration(self.checkpoint.elapsed)} of training"
+            "same machine and versions; but a budget follows the clock, so no two trainings are equal"
         )
-        earlier = opened.starts()
-        changed = differences(earlier[-1], start) if earlier else ["provenance.json is missing"]
-        if changed:
-            console.say(f"the bits can differ from an uninterrupted training: {', '.join(changed)}")
-        elif self.length.steps is None:
-            console.say(
-                "same machine and versions; but a budget follows the clock, so no two trainings are equal"
-            )
-        else:
-            console.say(
-                "same machine and versions: the result will be that of an uninterrupted training, bit for bit"
-            )
+    else:
+        console.say(
+            "same machine and versions: the result will be that of an uninterrupted training, bit for bit"
+        )
 
 
 def prepare(options: Namespace, again: str) -> Job:

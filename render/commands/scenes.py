@@ -1,17 +1,22 @@
 """`render scenes list|info|generate`: which scenes there are, what is in one, and making one."""
 
 import json
+import os
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from render.arguments import USAGE, Parser, whole
-from render.console import duration
+from render.arguments import USAGE, Parser, count, size, whole
+from render.console import Console, duration
 from render.settings import nearest
 
 WRITERS = {"nerfstudio": "nerfstudio", "colmap": "colmap", "blender": "nerf-synthetic"}
+PLACES = ("rooms", "neighbours")  # pictures of places without end (scenes/generate/collection.py)
+ROOMS_COUNT, ROOMS_SIZE = 1000, (256, 192)
+ROOMS_OPTIONS = ("count", "size", "seed", "workers")
 ACTIONS = {
     "list": "the scenes in a folder, and those that can be made",
     "info": "what is in a scene: splits, cameras, bounds",
@@ -77,13 +82,13 @@ def list_scenes(arguments: list[str]) -> int:
 
     found = {str(path): name for path, name in scenes_in(options.folder)}
     if options.json:
-        print(json.dumps({"found": found, "generators": list(GENERATORS)}, indent=2))
+        print(json.dumps({"found": found, "generators": [*GENERATORS, *PLACES]}, indent=2))
         return 0
     print(f"in {options.folder}:" if found else f"in {options.folder}: none")
     for path, name in found.items():
         print(f"  {path}  ({name})")
     print("can be made (render scenes generate NAME):")
-    print(f"  {', '.join(GENERATORS)}")
+    print(f"  {', '.join([*GENERATORS, *PLACES])}")
     return 0
 
 
@@ -160,16 +165,64 @@ def generate(arguments: list[str]) -> int:
     from scenes.generate import GENERATORS, generator
     from scenes.scene import SceneError
 
-    parser = Parser("scenes generate", "Make a scene of our own, with exact poses, depth and normals.")
-    parser.add_argument("name", metavar="NAME", help=", ".join(GENERATORS))
-    parser.add_argument("--out", type=Path, metavar="DIR", help="the folder to write (default: scenes/NAME)")
-    parser.add_argument("--width", type=whole, metavar="PIXELS", help="of the square pictures")
+    parser = generate_parser([*GENERATORS, *PLACES])
     options = parser.parse_args(arguments)
-    out = options.out or Path("scenes") / options.name
+    if options.folder and options.out:
+        parser.error(f"two folders to write, {options.folder} and {options.out}; give one")
+    out = options.folder or options.out or Path("scenes") / options.name
+    for name in ROOMS_OPTIONS if options.name not in PLACES else ("width",):
+        if getattr(options, name) is not None:
+            parser.error(f"--{name} is not for {options.name}")
+    if options.name in PLACES:
+        return generate_rooms(out, options)
     make = generator(options.name)
     if out.is_dir() and any(out.iterdir()):
         raise SceneError(f"{out}: is there already; write elsewhere with --out DIR, or remove it first")
     began = time.perf_counter()
     make(out=out, progress=print, **({} if options.width is None else {"width": options.width}))
     print(f"{out}: made in {duration(time.perf_counter() - began)}; train it: render train {out}")
+    return 0
+
+
+def generate_parser(names: list[str]) -> Parser:
+    summary = "Make a scene of our own, with exact poses, depth and normals; or pictures with exact depth."
+    parser = Parser("scenes generate", summary)
+    parser.add_argument("name", metavar="NAME", help=", ".join(names))
+    parser.add_argument(
+        "folder", nargs="?", type=Path, metavar="DIR", help="the folder to write (default: scenes/NAME)"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the same")
+    parser.add_argument("--width", type=whole, metavar="PIXELS", help="of the square pictures of a scene")
+    many = parser.add_argument_group(" and ".join(PLACES), "pictures of places without end, with depth")
+    many.add_argument("--count", type=whole, metavar="N", help="how many pictures (default: 1000)")
+    many.add_argument("--size", type=size, metavar="WxH", help="of a picture (default: 256x192)")
+    many.add_argument("--seed", type=count, metavar="N", help="another makes others (default: 0)")
+    many.add_argument("--workers", type=whole, metavar="N", help="how many processes (default: one a core)")
+    return parser
+
+
+def generate_rooms(out: Path, options: Namespace) -> int:
+    """Pictures of made-up places with their depth; those that are there are kept."""
+    from scenes.generate.collection import generate
+
+    console, began = Console(), time.perf_counter()
+    here: list[int] = []
+
+    def progress(done: int, total: int) -> None:
+        here.append(done)
+        seconds = time.perf_counter() - began
+        if new := done - here[0]:
+            left = duration(seconds / new * (total - done))
+            console.update(f"picture {done}/{total}, {new / seconds:.2f} a second, {left} left")
+
+    width, height = options.size or ROOMS_SIZE
+    wanted = options.count or ROOMS_COUNT
+    recipe = {"subject": options.name, "width": width, "height": height, "seed": options.seed or 0}
+    with console.progress():
+        made = generate(
+            out, count=wanted, **recipe, workers=options.workers or os.cpu_count() or 1, progress=progress
+        )
+    seconds = time.perf_counter() - began
+    speed = f", {made / seconds:.2f} a second" if made else ""
+    print(f"{out}: {wanted} pictures with depth, {made} of them made now in {duration(seconds)}{speed}")
     return 0

@@ -1,5 +1,7 @@
 """Procedural scenes with exact truth. A generator is called with the folder to write,
-a function that is told of its progress, and its own options."""
+a function that is told of its progress, and its own options.
+
+Single pictures are made by `scenes.generate.rooms`, and folders of them by `scenes.generate.collection`."""
 
 import difflib
 import importlib

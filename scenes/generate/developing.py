@@ -48,14 +48,23 @@ def _jpeg(picture: UInt8[Array, "h w 3"], quality: int) -> UInt8[Array, "h w 3"]
     return np.array(Image.open(stream))
 
 
-def develop(radiance: Float[Array, "h w 3"], rng: np.random.Generator) -> UInt8[Array, "h w 3"]:
-    """An 8-bit sRGB picture as a camera of random quality and settings would store it."""
+def develop(
+    radiance: Float[Array, "h w 3"],
+    rng: np.random.Generator,
+    metered: Float[Array, "_ _ 3"] | None = None,
+) -> UInt8[Array, "h w 3"]:
+    """An 8-bit sRGB picture as a camera of random quality and settings would store it.
+
+    metered: what exposure and white balance are set by, if it is not the picture itself.
+    """
     height, width, _ = radiance.shape
-    grey = radiance.mean(axis=-1)
-    metered = 0.6 * grey.mean() + 0.4 * np.median(grey)
-    image = radiance * (rng.uniform(0.14, 0.34) / max(float(metered), 1e-6))
+    metered = radiance if metered is None else metered
+    cast = metered.reshape(-1, 3).mean(axis=0)
+    grey = metered.mean(axis=-1)
+    exposure = rng.uniform(0.14, 0.34) / max(float(0.6 * grey.mean() + 0.4 * np.median(grey)), 1e-6)
+    image = radiance * exposure
     # A white balance that corrects part of the cast, and then errs a little.
-    cast = image.reshape(-1, 3).mean(axis=0)
+    cast = exposure * cast
     image = image * (cast.mean() / np.maximum(cast, 1e-6)) ** rng.uniform(0.0, 0.5)
     image = image * np.exp(rng.normal(0.0, 0.04, 3))
     image = image + rng.uniform(0.0, 0.25) * _glare(image)

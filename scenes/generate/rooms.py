@@ -4,7 +4,7 @@ The picture of a seed is always the same. Depth is that of the triangles, exact;
 plausible. Cameras are OpenCV, +Z of the world is up, lengths are metres.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,23 +50,60 @@ def _framing(z_depth: Float[Array, " n"]) -> float:
     return float(min(near / NEAREST, 1.0) * min(middle / FREE, 1.0))
 
 
-def choose_view(
-    caster: Caster, viewpoint: Viewpoint, focal: Number, width: int, height: int, rng: Rng, close: bool
-) -> Float[Array, "4 4"]:
-    """The first view that is not cramped, or the best of TRIES; `close` asks for less room."""
+@dataclass(frozen=True, eq=False)
+class Lens:
+    """A place, where one may stand in it, and the camera: what all pictures of a seed share."""
+
+    caster: Caster
+    viewpoint: Viewpoint
+    close: bool
+    focal: Number
+    width: int
+    height: int
+
+
+def _lens(width: int, height: int, kind: str | None, rng: Rng) -> Lens:
+    if min(width, height) < 16:
+        raise ValueError(f"width x height is {width} x {height}; a picture needs 16 pixels each way")
+    if kind is not None and kind not in PLACES:
+        raise ValueError(f"kind is {kind!r}; choose one of {', '.join(PLACES)}")
+    weights = np.array([weight for _, weight in PLACES.values()])
+    drawn = list(PLACES)[rng.choice(len(PLACES), p=weights / weights.sum())]
+    place, viewpoint = PLACES[kind or drawn][0](rng)
+    caster = Caster(place)
+    half_angle = np.radians(rng.uniform(*FIELD_OF_VIEW)) / 2
+    focal = 0.5 * min(width, height) / np.tan(half_angle)
+    return Lens(caster, viewpoint, (kind or drawn) == "still_life", focal, width, height)
+
+
+def choose_view(lens: Lens, rng: Rng) -> Float[Array, "4 4"]:
+    """The first view that is not cramped, or the best of TRIES; a close one needs less room."""
     best, score = np.eye(4), -1.0
-    step = max(width, height) / 16
+    step = max(lens.width, lens.height) / 16
     for _ in range(TRIES):
-        camera_to_world = viewpoint(rng)
-        coarse = pixel_rays(camera_to_world, focal / step, round(width / step), round(height / step))
-        scale = 3.0 if close else 1.0
-        hits = caster.cast(camera_to_world[:3, 3], coarse.reshape(-1, 3))
+        camera_to_world = lens.viewpoint(rng)
+        size = round(lens.width / step), round(lens.height / step)
+        coarse = pixel_rays(camera_to_world, lens.focal / step, *size)
+        scale = 3.0 if lens.close else 1.0
+        hits = lens.caster.cast(camera_to_world[:3, 3], coarse.reshape(-1, 3))
         framing = _framing(scale * hits.distance)
         if framing > score:
             best, score = camera_to_world, framing
         if score >= 1.0:
             break
     return best
+
+
+def _rng(seed: int) -> Rng:
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; it must not be negative")
+    return np.random.default_rng(seed)
+
+
+def _camera(lens: Lens, camera_to_world: Float[Array, "4 4"]) -> Cameras:
+    pose = torch.from_numpy(camera_to_world).to(torch.float32)
+    fov = float(np.degrees(2 * np.arctan(0.5 * lens.height / lens.focal)))
+    return Cameras.from_fov(pose, lens.width, lens.height, fov)
 
 
 def views(seed: int, width: int, height: int, count: int = 1, kind: str | None = None) -> list[RGBD]:
@@ -76,28 +113,45 @@ def views(seed: int, width: int, height: int, count: int = 1, kind: str | None =
     Raises: ValueError for a size under 16 pixels, a negative seed or an unknown kind;
             ModuleNotFoundError without Open3D.
     """
-    if min(width, height) < 16:
-        raise ValueError(f"width x height is {width} x {height}; a picture needs 16 pixels each way")
-    if seed < 0:
-        raise ValueError(f"seed is {seed}; it must not be negative")
-    if kind is not None and kind not in PLACES:
-        raise ValueError(f"kind is {kind!r}; choose one of {', '.join(PLACES)}")
-    rng = np.random.default_rng(seed)
-    weights = np.array([weight for _, weight in PLACES.values()])
-    drawn = list(PLACES)[rng.choice(len(PLACES), p=weights / weights.sum())]
-    place, viewpoint = PLACES[kind or drawn][0](rng)
-    caster = Caster(place)
-    half_angle = np.radians(rng.uniform(*FIELD_OF_VIEW)) / 2
-    focal = 0.5 * min(width, height) / np.tan(half_angle)
+    rng = _rng(seed)
+    lens = _lens(width, height, kind, rng)
     found = []
     for _ in range(count):
-        close = (kind or drawn) == "still_life"
-        camera_to_world = choose_view(caster, viewpoint, focal, width, height, rng, close)
-        radiance, z_depth = look(caster, camera_to_world, focal, width, height, rng)
-        pose = torch.from_numpy(camera_to_world).to(torch.float32)
-        fov = float(np.degrees(2 * np.arctan(0.5 * height / focal)))
-        camera = Cameras.from_fov(pose, width, height, fov)
-        found.append(RGBD(develop(radiance, rng), z_depth, camera))
+        camera_to_world = choose_view(lens, rng)
+        radiance, z_depth = look(lens.caster, camera_to_world, lens.focal, width, height, rng)
+        found.append(RGBD(develop(radiance, rng), z_depth, _camera(lens, camera_to_world)))
+    return found
+
+
+def neighbours(
+    seed: int,
+    width: int,
+    height: int,
+    moves: Sequence[Sequence[Number]],
+    kind: str | None = None,
+) -> list[RGBD]:
+    """A picture, and those that the same camera takes once it has moved a little, with the same exposure.
+
+    moves: (x, y, z) of each further picture in the first camera's axes (right, down, forward), times the
+        z_depth that 1 % of the first picture is nearer than. The cameras are not turned.
+    Raises: as `views`.
+    """
+    rng = _rng(seed)
+    lens = _lens(width, height, kind, rng)
+    first = choose_view(lens, rng)
+    light, film = (int(rng.integers(2**32)) for _ in range(2))
+    found: list[RGBD] = []
+    metered, near = None, 0.0
+    for move in ((0, 0, 0), *moves):
+        camera_to_world = first.copy()
+        camera_to_world[:3, 3] += first[:3, :3] @ (near * np.asarray(move, dtype=np.float64))
+        radiance, z_depth = look(
+            lens.caster, camera_to_world, lens.focal, width, height, np.random.default_rng(light)
+        )
+        if metered is None:
+            metered, near = radiance, float(np.quantile(z_depth[z_depth > 0], 0.01))
+        picture = develop(radiance, np.random.default_rng(film), metered)
+        found.append(RGBD(picture, z_depth, _camera(lens, camera_to_world)))
     return found
 
 

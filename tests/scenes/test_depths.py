@@ -176,7 +176,7 @@ def test_pictures_with_colours_are_no_depth(tmp_path):
 @pytest.mark.parametrize("name", ["d.exr", "d.jpg", "d.hdr", "d", "d.png.gz"])
 def test_kinds_that_are_not_read_are_refused_by_name(name, tmp_path):
     (tmp_path / name).write_bytes(b"v/1\x01")
-    with pytest.raises(ImageError, match=r"are not read; save it as one of \.png, \.tif, \.tiff, \.npy"):
+    with pytest.raises(ImageError, match=r"are not read; save it as one of \.png, .*, \.npy"):
         read_depth(tmp_path / name)
 
 

@@ -11,7 +11,7 @@ from scenes.generate import lighting
 from scenes.generate.interiors import looking
 from scenes.generate.lighting import Caster, Lamp, Place, look, pixel_rays
 from scenes.generate.parts import Material, Mesh, part, rounded, shapes
-from scenes.generate.rooms import PLACES, rgbd, views
+from scenes.generate.rooms import PLACES, neighbours, rgbd, views
 from scenes.generate.textures import PATTERNS, Spots, noise
 
 WIDTH, HEIGHT = 96, 72
@@ -68,6 +68,28 @@ def test_two_views_agree_about_depth():
         agreed += int(((z_depth[inside] / met - 1).abs() < 0.03).sum())
         seen += int(inside.sum())
     assert agreed > 0.3 * seen > 300
+
+
+@pytest.mark.parametrize("seed", [3, 11, 12])
+def test_a_camera_that_moves_a_little_sees_the_same_place_in_the_same_light(seed: int):
+    first, second = neighbours(seed, WIDTH, HEIGHT, [(0.1, -0.02, 0.05)])
+    near = np.quantile(first.z_depth[first.z_depth > 0], 0.01)
+    moved = first.camera.camera_to_world.inverse() @ second.camera.camera_to_world
+    expected = torch.eye(4)
+    expected[:3, 3] = float(near) * torch.tensor([0.1, -0.02, 0.05])
+    assert torch.allclose(moved, expected, atol=1e-4)
+    known = torch.from_numpy(first.z_depth) > 0
+    points = first.camera.unproject(first.camera.pixel_centres(), torch.from_numpy(first.z_depth))[known]
+    pixels, z_depth = second.camera.project(points)
+    column, row = pixels.floor().long().unbind(-1)
+    inside = (column >= 0) & (column < WIDTH) & (row >= 0) & (row < HEIGHT)
+    there = torch.from_numpy(second.z_depth)[row[inside], column[inside]]
+    same = (z_depth[inside] / there - 1).abs() < 0.03
+    assert same.float().mean() > 0.6
+    here = torch.from_numpy(first.rgb)[known][inside][same].double()
+    seen = torch.from_numpy(second.rgb)[row[inside], column[inside]][same].double()
+    assert (here - seen).mean(0).abs().max() < 4  # of 255: one exposure, one white balance
+    assert (here - seen).abs().mean() < 16
 
 
 @pytest.mark.parametrize("kind", PLACES)

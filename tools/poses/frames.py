@@ -4,15 +4,13 @@ A frame is known by its number in the order of decoding, from 0. ffmpeg decodes 
 to measure every frame, once in full for the frames that are kept. Neither holds more than a few frames.
 """
 
-import re
-import subprocess
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from scenes.videos import video_frames, video_seconds
 from tools.poses.photos import PosesError, Progress
 
 MEASURED_WIDTH = 640  # pixels; more shows noise, less hides blur
@@ -72,13 +70,13 @@ def plan(path: Path, count: int | None = None, progress: Progress | None = None)
     Raises: PosesError if it is no video, or holds fewer than two frames.
     """
     values = []
-    for grey in _decoded(path, "pgm", "gray", f"scale='min({MEASURED_WIDTH},iw)':-2"):
+    for grey in video_frames(path, "gray", f"scale='min({MEASURED_WIDTH},iw)':-2"):
         values.append(sharpness(grey))
         if progress is not None:
             progress(len(values), 0)
     if not values:
         raise PosesError(f"{path}: no video that ffmpeg can read; give a video, or a folder of photographs")
-    seconds = _seconds(path)
+    seconds = video_seconds(path)
     wanted = choose(values, count or default_count(seconds, len(values)))
     if len(wanted) < 2:
         raise PosesError(f"{path}: poses need at least two frames, got {len(wanted)} of {len(values)}")
@@ -95,7 +93,7 @@ def write(path: Path, planned: Plan, folder: Path, progress: Progress | None = N
     folder.mkdir(parents=True)
     chosen = "+".join(f"eq(n\\,{frame.number})" for frame in planned.kept)
     written, shape = 0, (0, 0, 3)
-    for picture in _decoded(path, "ppm", "rgb24", f"select={chosen}"):
+    for picture in video_frames(path, "rgb24", f"select={chosen}"):
         file = folder / planned.kept[written].name
         Image.fromarray(picture).save(file, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
         written, shape = written + 1, picture.shape
@@ -104,61 +102,6 @@ def write(path: Path, planned: Plan, folder: Path, progress: Progress | None = N
     if written < len(planned.kept):
         raise PosesError(f"{path}: breaks off before frame {planned.kept[written].number}; convert it again")
     return shape[1], shape[0]
-
-
-def _ffmpeg(path: Path) -> list[str]:
-    import imageio_ffmpeg
-
-    # Whatever the name looks like and whatever the file says: it is a file, and leads to nothing but files.
-    return [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-protocol_whitelist", "file", "-i", f"file:{path}"]
-
-
-def _decoded(path: Path, kind: str, pixels: str, filters: str) -> Iterator[np.ndarray]:
-    """Frames (h, w) or (h, w, 3) uint8, upright, each once: none doubled or dropped to keep a steady rate.
-
-    kind: pgm or ppm, whose frames say how large they are. Ends early where ffmpeg cannot go on.
-    """
-    output = ["-map", "0:v:0", "-fps_mode", "passthrough", "-vf", filters, "-pix_fmt", pixels]
-    command = [*_ffmpeg(path), *output, "-c:v", kind, "-f", "image2pipe", "-"]
-    # In a session of its own: Ctrl-C is for us to hear, who then stop it.
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as process:
-        try:
-            while (frame := _frame(path, process.stdout)) is not None:
-                yield frame
-        finally:
-            process.kill()
-
-
-def _frame(path: Path, stream: BinaryIO) -> np.ndarray | None:
-    """The next frame of a stream of PGM or PPM; None at its end."""
-    from scenes.images import MAX_PIXELS
-
-    magic, size, _ = stream.readline(), stream.readline(), stream.readline()
-    if not size:
-        return None
-    width, height = map(int, size.split())
-    if width * height > MAX_PIXELS:
-        raise PosesError(f"{path}: {width} x {height} is more than {MAX_PIXELS} pixels; shrink it first")
-    channels = 3 if magic == b"P6\n" else 1
-    data = stream.read(width * height * channels)
-    if len(data) < width * height * channels:
-        return None
-    shape = (height, width, 3) if channels == 3 else (height, width)
-    return np.frombuffer(data, np.uint8).reshape(shape)
-
-
-def _seconds(path: Path) -> float:
-    """How long a video is, 0 where ffmpeg cannot tell."""
-    said = subprocess.run(_ffmpeg(path), stdin=subprocess.DEVNULL, capture_output=True).stderr
-    found = re.search(rb"Duration: (\d+):(\d+):(\d+\.\d+)", said)
-    hours, minutes, seconds = map(float, found.groups()) if found else (0.0, 0.0, 0.0)
-    return 3600 * hours + 60 * minutes + seconds
 
 
 def as_json(planned: Plan, width: int, height: int) -> dict[str, Any]:
