@@ -71,6 +71,16 @@ NR_API int nr_composite_backward(const float *density, const float *values, cons
                                  const float *grad_out, const float *grad_opacity, const float *grad_weights,
                                  float *grad_density, float *grad_values, int threads);
 
+/* planes (count, height, width, 4): colour, and density or alpha, near to far; z_depth (count). lines (rays, 6),
+ * float64: a_u, b_u, a_v, b_v, offset, slope (fields/kernels/multiplane.py); of numbers that are not finite, what
+ * comes back means nothing. empty: nothing is outside of the pictures. Planes before which less than
+ * lowest_transmittance is left have no weight; epsilon is added to what each lets through. rgb (rays, 3), opacity
+ * (rays), distance (rays): weighted sums; samples (rays): planes met within their pictures. */
+NR_API int nr_multiplane(const float *planes, const float *z_depth, int32_t count, int32_t height, int32_t width,
+                         const double *lines, int64_t rays, int32_t alpha, int32_t empty, float last_interval,
+                         float lowest_transmittance, float epsilon, float *rgb, float *opacity, float *distance,
+                         int32_t *samples, int threads);
+
 /* Samples at t_near + (i + jitter) * step inside the unit cube whose occupancy bit is set.
  * bits: levels times (R/4)^3 words of 4x4x4 cells, x fastest both in words and in a word: nested cubes, each
  * twice as large as the one before. With several, or with growth or near above 0, samples stand

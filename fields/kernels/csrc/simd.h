@@ -48,6 +48,8 @@ inline vuint usplat(uint32_t x) { return vuint{} + x; }
 /* Of a NaN in `a`, these give NaN: a broken parameter must reach the loss. */
 inline vfloat vmax(vfloat a, vfloat b) { return b > a ? b : a; }
 inline vfloat vmin(vfloat a, vfloat b) { return b < a ? b : a; }
+inline vint vmax(vint a, vint b) { return b > a ? b : a; }
+inline vint vmin(vint a, vint b) { return b < a ? b : a; }
 inline vint truncate(vfloat x) { return __builtin_convertvector(x, vint); }
 inline vfloat to_float(vint x) { return __builtin_convertvector(x, vfloat); }
 inline vfloat vsqrt(vfloat x) {
