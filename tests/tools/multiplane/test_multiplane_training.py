@@ -1,0 +1,111 @@
+"""One training step of AdaMPI: what learns when, and that a resumed training is the same one."""
+
+import pytest
+import torch
+
+from render.trainer import PART
+from scenes.cameras import Cameras
+from tools.multiplane.training import STAGES, WEIGHTS, Recipe
+from tools.multiplane.view_pairs import together, view_pair
+
+SIDE = 128
+
+
+class Same:
+    """The same pair at every step: a textured square before a textured wall."""
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(3)
+        coarse = torch.rand(1, 3, 16, 16, generator=generator)
+        texture = torch.nn.functional.interpolate(coarse, (SIDE, SIDE), mode="bilinear")[0].permute(1, 2, 0)
+        pictures = (255 * texture).byte()
+        cameras, depths = [], []
+        for x in (0.0, 0.2):
+            pose = torch.eye(4)
+            pose[0, 3] = x
+            K = [[SIDE, 0, SIDE / 2], [0, SIDE, SIDE / 2], [0, 0, 1]]
+            cameras.append(Cameras.from_matrices(K=K, camera_to_world=pose, width=SIDE, height=SIDE))
+            depth = torch.full((SIDE, SIDE), 4.0)
+            depth[30:90, 40 - int(SIDE * x) : 90 - int(SIDE * x)] = 1.0
+            depths.append(depth)
+        shifted = pictures.roll(-int(SIDE * 0.05), dims=1)
+        args = (pictures, depths[0], cameras[0], shifted, depths[1], cameras[1])
+        self.batch = together([view_pair(*args)] * 2)
+
+    def at(self, seed: int, step: int):
+        return self.batch
+
+
+@pytest.fixture(scope="module")
+def pairs() -> Same:
+    return Same()
+
+
+def parts(training) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in training.network.state_dict().items()}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_in_each_stage_its_parts_learn_and_no_others_change(pairs, stage):
+    training = Recipe(planes=3).build()
+    before = parts(training)
+    told = training.step(pairs, stage.until - 1e-6, torch.Generator().manual_seed(0))
+    assert torch.isfinite(torch.tensor(list(told.values()))).all()
+    changed = {name.split(".")[0] for name, value in parts(training).items() if not value.equal(before[name])}
+    assert changed == set(stage.learns)
+    names = [name.removeprefix(PART) for name in told]
+    scales = {name.split("/")[1] for name in names if "/" in name}
+    assert scales == ({"0", "1", "2", "3"} if stage.draws else {"0"})
+
+
+def test_the_loss_is_the_weighted_sum_that_the_table_says(pairs):
+    told = Recipe(planes=3).build().step(pairs, 0.5, torch.Generator())
+    total = 0.0
+    for name, value in told.items():
+        loss, _, scale = name.removeprefix(PART).partition("/")
+        if loss in WEIGHTS:
+            total += WEIGHTS[loss][int(scale or 0) > 0] * value
+    assert told["loss"] == pytest.approx(total, rel=1e-5)
+
+
+@pytest.mark.parametrize("schedule", [0.1, 0.9])
+def test_steps_make_the_loss_smaller(pairs, schedule):
+    training = Recipe(planes=3, warm_up=1).build()
+    losses = [training.step(pairs, schedule, torch.Generator())["loss"] for _ in range(6)]
+    assert losses[-1] < losses[0]
+
+
+def test_a_training_that_is_loaded_goes_on_bit_for_bit(pairs):
+    first = Recipe(planes=3).build()
+    first.step(pairs, 0.9, torch.Generator())
+    second = Recipe(planes=3).build(seed=5)
+    second.load_state({name: value.clone() for name, value in first.state().items()})
+    for training in (first, second):
+        training.step(pairs, 0.9, torch.Generator())
+    for name, value in first.state().items():
+        assert torch.equal(value, second.state()[name]), name
+
+
+def test_the_weights_that_are_kept_are_a_mean_of_past_ones(pairs):
+    """Each step's weights count less by `averaged` for every step after it; buffers of norms go along."""
+    training = Recipe(planes=2, averaged=0.15, warm_up=1).build()
+    expected = {name: value.clone().double() for name, value in training.average.state_dict().items()}
+    for step in range(2):
+        training.step(pairs, 0.1, torch.Generator())
+        carried = min(0.15, (2 + step) / (11 + step))
+        for name, value in training.network.state_dict().items():
+            expected[name] = carried * expected[name] + (1 - carried) * value.double()
+    for name, value in training.average.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value.double(), expected[name], rtol=1e-5, atol=1e-6)
+        assert torch.equal(value, training.state()[name])
+    moved = training.network.state_dict()["feature_masks.middle.0.weight"]
+    assert not torch.equal(moved, training.average.state_dict()["feature_masks.middle.0.weight"])
+
+
+def test_a_stage_of_which_nothing_is_there_to_learn_is_left_out():
+    """Without planes that move and masks that are found, colours are all there is."""
+    training = Recipe(planes=2, adjusts_planes=False, finds_masks=False).build()
+    assert training.stage(0.0) is STAGES[1] and training.stage(1.0) is STAGES[2]
+    half = Recipe(planes=2, adjusts_planes=False).build()
+    assert half.stage(0.0) is STAGES[0]

@@ -1,0 +1,186 @@
+"""How the inpainter learns, from what warp-back loses of pictures that are known.
+
+Losses are differences: of colours and disparity in the holes, of their steps from pixel to pixel, so that no
+seam shows, and of what is beside the holes. EdgeConnect, the released choice of AdaMPI, learns against
+discriminators and a classifier's features as well, which makes texture up; so small a network does without.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.functional import max_pool2d
+
+from render.methods.base import check_state
+from render.metrics import psnr_of
+from render.run import GENERATOR_LENT
+from tools.depth.batches import Labels
+from tools.multiplane.inpainting import SIZES, Inpainter
+from tools.multiplane.inpainting_pairs import DrawnHoles, Holes
+from tools.multiplane.losses import absolute_in
+
+BESIDE = 4  # pixels around a hole
+
+WEIGHTS = {"colour": 1.0, "disparity": 1.0, "steps": 0.5, "beside": 0.2}
+
+Maps = Float[Tensor, "b 4 h w"]
+Masks = Bool[Tensor, "b h w"]
+
+
+@runtime_checkable
+class Pairs(Protocol):
+    """What a training draws from: pictures with holes, the same whenever a step is asked for."""
+
+    def at(self, seed: int, step: int) -> Holes: ...
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Hyper-parameters.
+
+    network: of `tools.multiplane.inpainting.SIZES`.
+    batch: pictures of a step, of all sets together. width, height: theirs, pixels.
+    variants: of each picture, in other parts, colours and motions.
+    learning_rate: the highest, after `warm_up` steps; it falls along a cosine to `final_learning_rate` of it.
+    weight_decay: of AdamW. clip: the longest gradient.
+    """
+
+    network: Literal["small", "tiny"] = "small"
+    batch: int = 8
+    width: int = 128
+    height: int = 96
+    variants: int = 8
+    learning_rate: float = 2e-3
+    final_learning_rate: float = 0.02
+    warm_up: int = 20
+    weight_decay: float = 1e-3
+    clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "width", "height", "variants", "warm_up"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
+
+    def pairs(self, sets: Sequence[Labels], memory: float | int = 0) -> DrawnHoles:
+        """What a training with this recipe learns from; memory: bytes of pictures with holes to keep.
+
+        Raises: ValueError for no set at all.
+        """
+        size = (self.width, self.height)
+        return DrawnHoles(sets, self.batch, size, variants=self.variants, memory=memory)
+
+    def build(self, seed: int = 0, device: torch.device | str = "cpu") -> "InpainterTraining":
+        """The network as it stands before its first step."""
+        with GENERATOR_LENT, torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = Inpainter(SIZES[self.network])
+        return InpainterTraining(self, network, torch.device(device))
+
+
+class InpainterTraining:
+    """A network that learns, and AdamW's moments: a model of `render.trainer.Training`."""
+
+    def __init__(self, recipe: Recipe, network: Inpainter, device: torch.device) -> None:
+        self.recipe, self.device = recipe, device
+        self.network = network.to(device, memory_format=torch.channels_last)
+        settings = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), fused=True, **settings)
+        for p in self.network.parameters():  # from the start, so that every state has the same names
+            moments = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+            self.optimizer.state[p] = {"step": torch.zeros((), device=device), **moments}
+        self.steps = torch.zeros((), dtype=torch.int64)
+
+    def step(self, pixels: Pairs, schedule: float, generator: torch.Generator) -> dict[str, float]:
+        """One update. As the trainer counts, rays are pixels in holes and samples are all; so is `psnr`."""
+        drawn = pixels.at(generator.initial_seed(), int(self.steps))
+        holes = Holes(*(part.to(self.device) for part in drawn))
+        found = self.network(holes.guess.contiguous(memory_format=torch.channels_last), holes.mask)
+        told = losses(found, holes)
+        total = sum(WEIGHTS[name] * value for name, value in told.items())
+        error = found[:, :3].detach().clamp(0, 1) - holes.truth[:, :3]
+        squared = absolute_in(holes.mask, error.square(), torch.zeros_like(error))
+        result = {f"loss/{name}": float(value.detach()) for name, value in told.items()}
+        result |= {"loss": float(total.detach()), "psnr": psnr_of(float(squared))}
+        result |= {"rays": int(holes.mask.sum()), "samples": holes.mask.numel()}
+        if math.isfinite(result["loss"]):
+            self.update(total, schedule)
+        return result
+
+    def update(self, loss: Tensor, schedule: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(schedule)
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        self.steps += 1
+
+    def learning_rate(self, schedule: float) -> float:
+        """Up along a line for some steps, and down along half a cosine to the end."""
+        recipe = self.recipe
+        risen = min((int(self.steps) + 1) / recipe.warm_up, 1.0)
+        fallen = 0.5 * (1 + math.cos(math.pi * schedule))
+        low = recipe.final_learning_rate
+        return recipe.learning_rate * risen * (low + (1 - low) * fallen)
+
+    def state(self) -> dict[str, Tensor]:
+        """The network under its own names, and what else a resumed training needs."""
+        moments = {
+            f"optimizer.{name}.{moment}": value
+            for name, p in self.network.named_parameters()
+            for moment, value in self.optimizer.state[p].items()
+        }
+        return {**self.network.state_dict(), **moments, "optimizer.steps": self.steps}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take over what `state` gave. Raises ValueError for names or shapes that do not fit."""
+        own = self.state()
+        check_state(own, state)
+        for name, value in own.items():
+            value.copy_(state[name])
+
+    def write(self, path: Path) -> None:
+        """The weights as a .safetensors file, for `read_inpainter`."""
+        from safetensors.torch import save
+
+        tensors = {name: value.cpu().contiguous() for name, value in self.network.state_dict().items()}
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_bytes(save(tensors))
+        temporary.replace(path)
+
+    def description(self) -> dict[str, Any]:
+        """What a run's record says of this model."""
+        parameters = sum(p.numel() for p in self.network.parameters())
+        return {"backend": "reference", "network": self.recipe.network, "parameters": parameters}
+
+
+def losses(found: Maps, holes: Holes) -> dict[str, Tensor]:
+    """Mean |differences| in the holes of a batch, and beside them; 0 where there are none."""
+    truth, mask = holes.truth, holes.mask
+    around = max_pool2d(mask[:, None].float(), 2 * BESIDE + 1, 1, BESIDE)[:, 0] > 0
+    return {
+        "colour": absolute_in(mask, found[:, :3], truth[:, :3]),
+        "disparity": absolute_in(mask, found[:, 3:], truth[:, 3:]),
+        "steps": step_difference(torch.where(mask[:, None], found, truth), truth, mask),
+        "beside": absolute_in(around & ~mask, found, truth),
+    }
+
+
+def step_difference(found: Maps, truth: Maps, mask: Masks) -> Float[Tensor, ""]:
+    """Mean |difference| of steps from a pixel to its neighbours to the right and below.
+
+    Those count of which at least one pixel is masked: seams too.
+    """
+    total, count = found.new_zeros(()), 0
+    for dim in (1, 2):
+        length = mask.shape[dim] - 1
+        touched = mask.narrow(dim, 0, length) | mask.narrow(dim, 1, length)
+        off = (found - truth).diff(dim=dim + 1).abs()
+        total = total + torch.where(touched[:, None], off, 0.0).sum()
+        count = count + touched.sum() * found.shape[1]
+    return total / count.clamp(min=1)

@@ -1,0 +1,287 @@
+"""How the networks that make planes of a picture learn, from pairs of views, in three stages.
+
+Source: AdaMPI, arXiv:2205.11733, sections 3 and 4, and the stages and weights of its published code. First
+the planes and masks learn alone, the picture itself on every plane; then the colours, on planes that stay
+where they are; then all.
+"""
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from render.metrics import psnr_of
+from render.multiplane import MultiplaneImage, blend_source, composite, render
+from render.run import GENERATOR_LENT
+from render.trainer import PART
+from tools import learning
+from tools.depth.models import read_tensors
+from tools.depth.weights import take_weights
+from tools.multiplane import losses
+from tools.multiplane.adampi import CONFIGS, AdaMPI, AdaMPIConfig, picture_planes
+from tools.multiplane.losses import halved
+from tools.multiplane.planes import FAR, in_order
+from tools.multiplane.view_pairs import PairBatch
+from tools.multiplane.view_sets import DrawnPairs, ViewSet
+from tools.multiplane.weights import described
+
+SCALES = 4
+MULTIPLE = 2 ** (SCALES - 1)  # of pictures' sides: they are halved from scale to scale
+SEEN_BY = 2  # planes that a ray must meet within their pictures for its pixel to count
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Until which share of the training, what learns, and whether colours are drawn or the picture's own."""
+
+    until: float
+    learns: tuple[str, ...]
+    draws: bool
+
+
+STAGES = (
+    Stage(2 / 7, ("adjustment", "feature_masks"), draws=False),
+    Stage(6 / 7, ("feature_masks", "colours"), draws=True),
+    Stage(1.0, ("adjustment", "feature_masks", "colours"), draws=True),
+)
+
+# Of each loss: at the finest scale, and at each of the coarser ones.
+WEIGHTS: dict[str, tuple[float, float]] = {
+    "absolute": (1, 1),
+    "dissimilarity": (1, 1),
+    "disparity": (1, 1),
+    "hidden_absolute": (5, 1),
+    "hidden_dissimilarity": (5, 1),
+    "hidden_disparity": (5, 1),
+    "frequency": (10, 1),
+    "smoothness": (0.01, 0),
+    "disorder": (100, 0),
+    "misassigned": (10, 0),
+    "imitation": (10, 0),
+}
+
+
+@runtime_checkable
+class Pairs(Protocol):
+    """What a training draws from: the pairs of a step, the same whenever it is asked for."""
+
+    def at(self, seed: int, step: int) -> PairBatch: ...
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Hyper-parameters.
+
+    network: of `tools.multiplane.adampi.CONFIGS`. planes: how many it learns with.
+    blends: the picture's own colours where they are seen (`blend_source`), in training as when it is used.
+    adjusts_planes, finds_masks, masks_context: as in `AdaMPIConfig`; with blends, what is left out in trials.
+    batch: pairs of a step.
+    learning_rate: the highest, after `warm_up` steps; it falls along a cosine to `final_learning_rate` of it.
+    weight_decay: of Adam. clip: the longest gradient.
+    averaged: what the weights that are kept carry over from step to step; they are a mean of past ones.
+    """
+
+    network: Literal["small", "official"] = "small"
+    planes: int = 8
+    adjusts_planes: bool = True
+    finds_masks: bool = True
+    masks_context: bool = True
+    blends: bool = True
+    batch: int = 4
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 0.02
+    warm_up: int = 100
+    weight_decay: float = 4e-5
+    clip: float = 5.0
+    averaged: float = 0.998
+
+    def __post_init__(self) -> None:
+        for name, least in (("planes", 2), ("batch", 1), ("warm_up", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)}: must be at least {least}")
+        if not 0 <= self.averaged < 1:
+            raise ValueError(f"averaged={self.averaged}: must be at least 0 and below 1")
+
+    @property
+    def file(self) -> str:
+        """What the network is called in the end."""
+        return f"{self.network}.safetensors"
+
+    @property
+    def config(self) -> AdaMPIConfig:
+        names = ("planes", "adjusts_planes", "finds_masks", "masks_context", "blends")
+        return replace(CONFIGS[self.network], **{name: getattr(self, name) for name in names})
+
+    def build(self, seed: int = 0, device: torch.device | str = "cpu") -> "AdaMPITraining":
+        with GENERATOR_LENT, torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = AdaMPI(self.config)
+        return AdaMPITraining(self, network, torch.device(device))
+
+    def check(self, sets: Sequence[ViewSet]) -> None:
+        """Raises ValueError for two sets of one name, or pictures that do not fit together."""
+        names = [each.name for each in sets]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"two folders are called {twice[0]}; rename one, or leave one out")
+        for each in sets:
+            width, height = each.size
+            if each.size != sets[0].size:
+                first = "{} x {}".format(*sets[0].size)
+                raise ValueError(
+                    f"{each.folder}: pictures of {width} x {height} pixels, those of {sets[0].folder} have "
+                    f"{first}; a training wants one size: make one of them again with --size"
+                )
+            if width % MULTIPLE or height % MULTIPLE:
+                raise ValueError(
+                    f"{each.folder}: pictures of {width} x {height} pixels; sides must be multiples of "
+                    f"{MULTIPLE}: make them again with --size"
+                )
+
+    def batches(self, sets: Sequence[ViewSet], workers: int = 2) -> DrawnPairs:
+        """What a training with this recipe draws from. Raises as `check`."""
+        self.check(sets)
+        return DrawnPairs(sets, self.batch, workers)
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Planes of a batch's pictures at one scale: colours (b n 3 h w), densities or alphas (b n h w)."""
+
+    rgb: Tensor
+    opacity: Tensor
+    kind: str
+
+
+class AdaMPITraining:
+    """A network that learns, the mean of its past weights, and Adam's moments: a model of `Training`."""
+
+    def __init__(self, recipe: Recipe, network: AdaMPI, device: torch.device) -> None:
+        self.recipe, self.device = recipe, device
+        # Convolutions of few channels are quicker so on a CPU.
+        self.network = network.to(device, memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        settings = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+        self.optimizer = torch.optim.Adam(self.network.parameters(), **settings)
+        learning.begin_moments(self.optimizer)
+        self.steps = torch.zeros((), dtype=torch.int64)
+
+    def step(self, pixels: Pairs, schedule: float, generator: torch.Generator) -> dict[str, float]:
+        """One update. As the trainer counts, rays are pixels of targets and samples those of all planes.
+
+        Beside the sum, each loss stands under its name, and its scale, with "loss/" before it.
+        """
+        batch = pixels.at(generator.initial_seed(), int(self.steps)).to(self.device)
+        stage = self.stage(schedule)
+        self.begin(stage)
+        planes = self.network.place(batch.source, batch.disparity[:, None])
+        told = {"disorder": losses.disorder(planes), "imitation": losses.imitation(planes, batch.disparity)}
+        planes = in_order(planes)
+        masks = self.network.divide(batch.source, batch.disparity[:, None], planes)
+        told["misassigned"] = losses.misassigned(masks, batch.disparity, planes)
+        if stage.draws:
+            drawn = self.network.draw(batch.source, batch.disparity[:, None], masks)
+            stacks = [Stack(rgb, density, "density") for rgb, density in drawn]
+        else:
+            stacks = [Stack(*picture_planes(batch.source, masks), "alpha")]
+        total = sum(WEIGHTS[name][0] * value for name, value in told.items())
+        errors = []
+        for scale, stack in enumerate(stacks):
+            seen, error = self.seen(batch, planes, stack, scale)
+            total = total + sum(WEIGHTS[name][scale > 0] * value for name, value in seen.items())
+            told.update({f"{name}/{scale}": value for name, value in seen.items()})
+            errors.append(float(error.detach()))
+        result = {f"{PART}{name}": float(value.detach()) for name, value in told.items()}
+        result |= {"loss": float(total.detach()), "psnr": psnr_of(errors[0])}
+        result |= {"rays": batch.hidden.numel(), "samples": masks.numel()}
+        if math.isfinite(result["loss"]):
+            self.update(total, schedule)
+        return result
+
+    def stage(self, schedule: float | int) -> Stage:
+        """Which of STAGES it is; one of which the network has no part that learns is left out."""
+        parts = {name for name, _ in self.network.named_children()}
+        due = (stage for stage in STAGES if schedule < stage.until and parts & set(stage.learns))
+        return next(due, STAGES[-1])
+
+    def begin(self, stage: Stage) -> None:
+        """Parts that do not learn now are as when the network is used."""
+        for name, part in self.network.named_children():
+            learns = name in stage.learns
+            part.train(learns).requires_grad_(learns)
+
+    def update(self, loss: Tensor, schedule: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning.learning_rate(self.recipe, int(self.steps), schedule)
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        self.steps += 1
+        learning.keep_mean(self.average, self.network, self.recipe.averaged, int(self.steps))
+
+    def seen(
+        self, batch: PairBatch, planes: Float[Tensor, "b n"], stack: Stack, scale: int
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """The losses of what the target cameras see of a stack, and the mean squared error of colours."""
+        sources = halved(batch.source, scale)
+        views = []
+        for k, (camera, target) in enumerate(zip(batch.cameras, batch.targets, strict=True)):
+            here, there = (each.scaled(2**scale) for each in (camera, target))
+            z_depth = 1 / planes[k].clamp(min=FAR)
+            image = MultiplaneImage(stack.rgb[k], stack.opacity[k], z_depth, here, stack.kind)
+            if self.recipe.blends and stack.kind == "density":
+                image = blend_source(image, sources[k])
+            view = render(image, there, ("rgb", "z_depth", "samples"))
+            views.append((view.rgb.permute(2, 0, 1), inverse(view.z_depth), view.samples >= SEEN_BY,
+                          inverse(composite(image).z_depth)))  # fmt: skip
+        rgb, disparity, counts, source_disparity = (torch.stack(part) for part in zip(*views, strict=True))
+        truth, hidden = halved(batch.truth, scale), halved(batch.hidden[:, None].float(), scale)[:, 0] > 0.5
+        wanted = halved(batch.truth_disparity.clamp(max=1)[:, None], scale)
+        rgb = losses.only(counts, rgb, truth)
+        disparity = torch.where(counts, disparity, wanted[:, 0])
+        told = {
+            "absolute": losses.absolute(rgb, truth),
+            "dissimilarity": losses.dissimilarity(rgb, truth),
+            "disparity": losses.absolute(disparity, wanted[:, 0]),
+            "hidden_absolute": losses.absolute_in(hidden, rgb, truth),
+            "hidden_dissimilarity": losses.dissimilarity(losses.only(hidden, rgb, truth), truth),
+            "hidden_disparity": losses.absolute_in(hidden, disparity[:, None], wanted),
+            "frequency": losses.focal_frequency(rgb, truth),
+        }
+        if scale == 0:
+            told["smoothness"] = losses.smoothness(disparity, truth)
+            told["smoothness"] = told["smoothness"] + losses.smoothness(source_disparity, sources)
+        return told, (rgb - truth).square().mean()
+
+    def state(self) -> dict[str, Tensor]:
+        """The averaged network under its own names, and what else a resumed training needs."""
+        return learning.state_of(self.average, self.network, self.optimizer, self.steps)
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take over what `state` gave. Raises ValueError for names or shapes that do not fit."""
+        learning.take_state(self.state(), state)
+
+    def start_from(self, path: Path) -> None:
+        """Begin with the weights of a file, all of them. Raises: WeightsError if it is of another network."""
+        take_weights(self.network, read_tensors(path), (), (), str(path))
+        self.average.load_state_dict(self.network.state_dict())
+
+    def write(self, path: Path) -> None:
+        """The averaged weights as a .safetensors file that says what network they are of."""
+        learning.write_weights(self.average, path, described(self.recipe.network, self.recipe.config))
+
+    def description(self) -> dict[str, Any]:
+        """What a run's record says of this model."""
+        parameters = sum(p.numel() for p in self.network.parameters())
+        return {"backend": "reference", "network": self.recipe.network, "parameters": parameters}
+
+
+def inverse(z_depth: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
+    """Disparity; 0 where nothing is met."""
+    return torch.where(z_depth > 0, 1 / torch.where(z_depth > 0, z_depth, 1.0), 0.0)
