@@ -37,6 +37,7 @@ PACKAGES = [
     "tools",
     "tools.depth",
     "tools.export",
+    "tools.multiplane",
     "tools.poses",
     "tools.viewer",
 ]
@@ -189,7 +190,11 @@ class PlatformWheel(bdist_wheel):
 
 setup(
     packages=PACKAGES,
-    package_data={name: ["py.typed"] for name in ("fields", "render", "scenes", "tools")},
+    package_data={
+        **{name: ["py.typed"] for name in ("fields", "render", "scenes", "tools")},
+        "tools.depth": ["*.safetensors"],
+        "tools.multiplane": ["page.html"],
+    },
     include_package_data=False,
     ext_modules=[
         Extension(

@@ -6,11 +6,13 @@ __version__ = "0.1.0"
 
 # Resolved on first use, so that `import render` costs nothing.
 _LAZY = {
+    "depth": "tools.depth.predict:depth_of",
     "load": "render.run:load",
+    "photo": "tools.multiplane.photo:photo",
     "train": "render.trainer:train",
 }
 
-__all__ = ["__version__", "load", "train"]
+__all__ = ["__version__", "depth", "load", "photo", "train"]
 
 
 def __getattr__(name: str):

@@ -22,6 +22,20 @@ COMMANDS = {
         "tools.export.command:main",
         "write a run's mesh, point cloud, cameras, depth maps or density, for other programs",
     ),
+    "photo": (
+        "tools.multiplane.command:main",
+        "move into single photographs: planes, films, pages for browsers",
+    ),
+    "photo-train": (
+        "tools.multiplane.train_command:main",
+        "train what makes planes of photographs, on views that are a little apart",
+    ),
+    "depth": ("tools.depth.command:main", "tell how far things are in photographs and videos"),
+    "depth-eval": (
+        "tools.depth.eval_command:main",
+        "measure a depth network, or its predictions, by pictures whose depth is known",
+    ),
+    "depth-train": ("tools.depth.train_command:main", "train a depth network on pictures with depth"),
     "poses": ("tools.poses.command:main", "find where photographs were taken: photos or a video to a scene"),
     "bench": ("tools.bench:main", "measure the speed of this machine and of the kernels on it"),
     "scenes": ("render.commands.scenes:main", "list, inspect and generate scenes"),

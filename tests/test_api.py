@@ -17,14 +17,15 @@ from scenes.formats.colmap_cameras import NamedCameras
 from scenes.generate.analytic import generate
 from scenes.rays import Rays
 from scenes.scene import Bounds, Scene
+from tools.multiplane.photo import Photo
 
 RECORD = Path(__file__).parent / "public_api.txt"
-PUBLIC = (Cameras, NamedCameras, Rays, Scene, Bounds, Crop, Model, RayModel, Rendered, FieldOutput)
+PUBLIC = (Cameras, NamedCameras, Rays, Scene, Bounds, Crop, Model, RayModel, Rendered, FieldOutput, Photo)
 OPERATORS = ("__len__", "__getitem__")
 
 
 def test_render_offers_exactly_these_names():
-    assert render.__all__ == ["__version__", "load", "train"]
+    assert render.__all__ == ["__version__", "depth", "load", "photo", "train"]
     assert dir(render) == sorted(render.__all__)
     for name in render.__all__:
         assert getattr(render, name)
@@ -51,7 +52,7 @@ def written(function: Callable[..., Any]) -> str:
 
 def surface() -> list[str]:
     """What others may build upon, one line each: calls, types, and what these can be asked for."""
-    lines = [f"render.{name}{written(getattr(render, name))}" for name in ("load", "train")]
+    lines = [f"render.{name}{written(getattr(render, name))}" for name in ("depth", "load", "photo", "train")]
     for kind in PUBLIC:
         lines.append(f"{kind.__name__}{'' if kind is Model else written(kind)}")
         for name, value in vars(kind).items():

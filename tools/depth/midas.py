@@ -8,10 +8,11 @@ arXiv:2307.14460. Weights as released with them (https://github.com/isl-org/MiDa
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tools.depth import levit, swin
+from tools.depth import levit, nextvit, swin
 from tools.depth.decoder import FEATURES, Decoder, DepthHead
 from tools.depth.efficientnet import LITE3, EfficientNetLite
 from tools.depth.levit import LeViT
+from tools.depth.nextvit import NextViT
 from tools.depth.resnext import CHANNELS, ResNeXt
 from tools.depth.swin import Swin
 
@@ -56,6 +57,10 @@ def midas_levit(*, positive: bool = True) -> Midas:
     features, inner = LEVIT
     head = DepthHead(features, inner, positive=positive)
     return Midas(LeViT(), Decoder(levit.CHANNELS), head, levit.finer(FEATURES, features))
+
+
+def midas_nextvit(*, positive: bool = True) -> Midas:
+    return Midas(NextViT(), Decoder(nextvit.CHANNELS), DepthHead(positive=positive))
 
 
 def midas_swin(backbone: swin.Backbone, *, positive: bool = True) -> Midas:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Rule = Literal["lower_bound", "upper_bound", "minimal"]
+LONGEST = 4  # times the longer side that is wanted: no picture is seen at more
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,18 @@ def network_size(
     return tuple(_multiple(side, bound, multiple, rule) for side, bound in zip(sides, wanted, strict=True))
 
 
+def bounded_size(size: tuple[int, int], wanted: tuple[int, int], multiple: int = 32) -> tuple[int, int]:
+    """`size`, or for a picture that is too long and thin the same shape made smaller, in whole multiples.
+
+    The longer side is at most LONGEST times the longer one that is wanted, and the shorter one at least a
+    multiple. Without it a picture of 300 x 20,000 pixels would be seen at 384 x 25,600.
+    """
+    most = LONGEST * max(wanted)
+    if max(size) <= most:
+        return size
+    return tuple(max(int(side * most / max(size)) // multiple, 1) * multiple for side in size)
+
+
 def _common_scale(horizontal: float, vertical: float, rule: Rule) -> float:
     if rule == "minimal":
         return horizontal if abs(1 - horizontal) < abs(1 - vertical) else vertical
@@ -88,10 +101,15 @@ def _multiple(length: float, bound: int, multiple: int, rule: Rule) -> int:
     return max(count, 1) * multiple
 
 
-def resize(images: Float[Tensor, "n c h w"], width: int, height: int) -> Float[Tensor, "n c height width"]:
-    """Bicubic (a = -0.75) between pixel centres, without a low pass, as the networks' training had it.
+def resize(
+    images: Float[Tensor, "n c h w"], width: int, height: int, *, low_pass: bool = False
+) -> Float[Tensor, "n c height width"]:
+    """Bicubic between pixel centres.
 
-    Values overshoot at edges and are not clamped: those of a picture in [0, 1] can lie outside of it.
+    low_pass: with a kernel (a = -0.5) as wide as the new pixels, where these are larger, and the result
+    clamped to [0, 1]. Else (a = -0.75) four by four pixels are looked at, as the released networks' training
+    had it, and values overshoot: those of a picture in [0, 1] can lie outside of it.
     """
     size = (height, width)
-    return F.interpolate(images, size=size, mode="bicubic", align_corners=False, antialias=False)
+    found = F.interpolate(images, size=size, mode="bicubic", align_corners=False, antialias=low_pass)
+    return found.clamp(0, 1) if low_pass else found

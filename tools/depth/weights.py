@@ -106,6 +106,23 @@ LEVIT: Sequence[Rule] = (
     (r"\.c\.", ".0."),
     (r"\.bn\.", ".1."),
 )
+NEXTVIT: Sequence[Rule] = (
+    (r"^pretrained\.model\.stem\.(\d)\.conv\.", r"encoder.stem.\1.0."),
+    (r"^pretrained\.model\.stem\.(\d)\.norm\.", r"encoder.stem.\1.1."),
+    (r"^pretrained\.model\.features\.", "encoder.blocks."),
+    (r"\.patch_embed\.", ".embed."),
+    (r"\.mhca\.group_conv3x3\.", ".conv_attention.0."),
+    (r"\.mhca\.norm\.", ".conv_attention.1."),
+    (r"\.mhca\.projection\.", ".conv_attention.3."),
+    (r"\.e_mhsa\.", ".attention."),
+    (r"\.q\.", ".query."),
+    (r"\.k\.", ".key."),
+    (r"\.v\.", ".value."),
+    (r"\.proj\.", ".project."),
+    (r"\.projection\.", ".narrow."),
+    (r"\.mlp\.conv1\.", ".mlp.0."),
+    (r"\.mlp\.conv2\.", ".mlp.2."),
+)
 DINO: Sequence[Rule] = (
     (r"^pretrained\.", "transformer."),
     (r"^depth_head\.projects\.(\d)\.", r"reassemble.\1.project."),
@@ -137,6 +154,7 @@ SWIN: Sequence[Rule] = (
 MIDAS_LARGE = (*RESNEXT, *DECODER, *DEPTH_HEAD)
 MIDAS_SMALL = (*EFFICIENTNET, *DECODER, *DEPTH_HEAD)
 MIDAS_LEVIT = (*LEVIT, *DECODER, *DEPTH_HEAD)
+MIDAS_NEXTVIT = (*NEXTVIT, *DECODER, *DEPTH_HEAD)
 MIDAS_SWIN = (*SWIN, *DECODER, *DEPTH_HEAD)
 DPT_DEPTH = (*TRANSFORMER, *DECODER, *DEPTH_HEAD)
 DPT_BEIT = (*TRANSFORMER, *BEIT, *DECODER, *DEPTH_HEAD)
@@ -157,6 +175,10 @@ LEVIT_UNUSED = (
 )
 # Besides: the norm of BEiT's own end, and places in tables, which follow from the grid.
 BEIT_UNUSED = (*DPT_UNUSED, r"^pretrained\.model\.fc_norm\.", r"\.attn\.relative_position_index$")
+NEXTVIT_UNUSED = (
+    r"^pretrained\.model\.(norm|proj_head)\.",
+    r"^scratch\.refinenet4\.resConfUnit1\.",
+)
 SWIN_UNUSED = (
     r"^pretrained\.model\.(norm|head)\.",
     r"\.(attn_mask|relative_position_index)$",

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from tools.depth.resize import NORMALISATIONS, network_size, resize
+from tools.depth.resize import LONGEST, NORMALISATIONS, bounded_size, network_size, resize
 
 # Rule, width, height, wanted size, multiple, aspect kept, and the size that DPT's dpt/transforms.py gives.
 PUBLISHED = [
@@ -169,3 +169,33 @@ def test_a_normalised_picture_has_mean_0_and_deviation_1():
         mean, deviation = torch.tensor(normalisation.mean), torch.tensor(normalisation.deviation)
         images = torch.stack((mean - deviation, mean + deviation))[None, :, :, None].transpose(1, 2)
         assert_close(normalisation(images)[0, :, :, 0], torch.tensor([[-1.0, 1.0]]).expand(3, 2))
+
+
+@pytest.mark.parametrize("rule", ["lower_bound", "minimal"])
+@pytest.mark.parametrize(("width", "height"), [(20000, 20), (20, 20000), (300, 20000), (40000, 400), (1, 9)])
+@pytest.mark.parametrize(("wanted", "multiple"), [((384, 384), 32), ((518, 518), 14), ((1216, 352), 32)])
+def test_a_thin_picture_does_not_make_a_vast_one(rule, width, height, wanted, multiple):
+    """Its shape is kept as far as multiples allow."""
+    size = network_size(width, height, wanted, rule=rule, multiple=multiple)
+    found = bounded_size(size, wanted, multiple)
+    assert max(found) <= LONGEST * max(wanted)
+    assert all(side >= multiple and side % multiple == 0 for side in found)
+    if max(size) <= LONGEST * max(wanted):
+        assert found == size
+    else:
+        longer = max(range(2), key=size.__getitem__)
+        assert found[longer] > LONGEST * max(wanted) - multiple
+        exact = size[1 - longer] * LONGEST * max(wanted) / size[longer]
+        assert abs(found[1 - longer] - exact) < multiple
+
+
+def test_a_low_pass_averages_what_is_too_fine_and_stays_in_range():
+    """Stripes one pixel wide become grey; without the low pass they stay stripes."""
+    stripes = torch.zeros(1, 3, 64, 256)
+    stripes[..., ::2] = 1.0
+    soft, hard = (resize(stripes, 37, 32, low_pass=low_pass) for low_pass in (True, False))
+    assert (soft[..., 2:-2] - 0.5).abs().max() < 0.05 and (hard - 0.5).abs().max() > 0.4
+    edge = torch.zeros(1, 3, 8, 8)
+    edge[..., 4:] = 1.0
+    assert float(resize(edge, 32, 32, low_pass=True).min()) == 0.0
+    assert float(resize(edge, 32, 32).min()) < 0.0

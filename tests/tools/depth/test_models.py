@@ -3,15 +3,27 @@
 import hashlib
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
 
 from tests.tools.depth import official
 from tests.tools.depth.test_dpt import filled
-from tools.depth.models import RELEASED, check_sum, read_released, read_tensors, released
-from tools.depth.predict import predicted
+from tools.depth.models import (
+    BUILT_IN,
+    RELEASED,
+    check_sum,
+    read_model,
+    read_released,
+    read_tensors,
+    released,
+)
+from tools.depth.predict import depth_of, predicted
 from tools.depth.resize import network_size, resize
+from tools.depth.small import Small
 from tools.depth.weights import WeightsError
 
 
@@ -36,8 +48,6 @@ def test_a_released_file_becomes_its_network(small_tensors, tmp_path, wrapped):
 
 
 def test_safetensors_are_read_too(small_tensors, tmp_path):
-    from safetensors.torch import save_file
-
     save_file(small_tensors, tmp_path / "small.safetensors")
     found = read_tensors(tmp_path / "small.safetensors")
     assert found.keys() == small_tensors.keys()
@@ -82,6 +92,45 @@ def test_a_checksum_in_the_name_is_compared(tmp_path):
         check_sum(wrong)
 
 
+@pytest.fixture
+def built_in(tmp_path, monkeypatch):
+    """The file of the built-in model, here with weights that know nothing, half as precise."""
+    file = tmp_path / "package" / "small.safetensors"
+    file.parent.mkdir()
+    torch.manual_seed(0)
+    network = Small().eval()
+    state = {name: t.half() if t.is_floating_point() else t for name, t in network.state_dict().items()}
+    save_file(state, file)
+    monkeypatch.setattr("tools.depth.models.BUILT_IN_FILE", file)
+    return file
+
+
+def test_the_built_in_model_needs_no_file_and_takes_one_of_ones_own(built_in, tmp_path):
+    image = torch.rand(1, 3, 64, 96)
+    own = Small().eval()
+    save_file(own.state_dict(), tmp_path / "own.safetensors")
+    with torch.no_grad():
+        wanted = own(image)
+        found = read_model(BUILT_IN, tmp_path / "own.safetensors")(image)
+        assert (found - wanted).abs().max() < 1e-4 * wanted.std()
+        network = read_model()
+        assert {p.dtype for p in network.parameters()} == {torch.float32}
+        assert torch.equal(network(image), read_model(BUILT_IN, built_in)(image))
+        assert (network(image) - wanted).abs().max() > 0.1 * wanted.std()
+    built_in.unlink()
+    with pytest.raises(FileNotFoundError, match="install render-fields again"):
+        read_model()
+
+
+@pytest.mark.parametrize("name", [name for name in RELEASED if name != BUILT_IN])
+def test_a_model_of_others_says_where_its_file_is_and_under_which_licence(name):
+    model = RELEASED[name]
+    with pytest.raises(ValueError, match="built-in model small") as said:
+        read_model(name)
+    for told in (*model.files, model.source, model.licence, "--weights"):
+        assert told in str(said.value)
+
+
 class Watching(nn.Module):
     """Tells what it is shown, and answers with the red channel."""
 
@@ -100,7 +149,7 @@ def test_a_network_sees_what_it_was_trained_on(name):
     if not model.keep_aspect:
         assert size == model.wanted
     assert network.seen.shape == (1, 3, size[1], size[0]) and depth.values.shape == (75, 100)
-    colours = resize(image.permute(2, 0, 1)[None] / 255, *size)
+    colours = resize(image.permute(2, 0, 1)[None] / 255, *size, low_pass=model.low_pass)
     back = network.seen * torch.tensor(model.normalisation.deviation)[:, None, None]
     back = back + torch.tensor(model.normalisation.mean)[:, None, None]
     assert torch.allclose(back, colours, atol=1e-5)
@@ -125,3 +174,30 @@ def test_what_is_transparent_is_grey():
     network = Watching()
     predicted(network, model, clear)
     assert torch.allclose(network.seen, torch.tensor(0.0), atol=1e-6), "half, normalised"
+
+
+def test_one_call_takes_a_file_or_pixels(built_in, tmp_path):
+    """The file lies on its side, and is seen upright."""
+    upright = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # row 0 of the file is the right side of the picture
+    Image.fromarray(np.ascontiguousarray(upright[:, ::-1].swapaxes(0, 1))).save(tmp_path / "a.png", exif=exif)
+    found = [depth_of(image).values for image in (tmp_path / "a.png", upright, torch.from_numpy(upright))]
+    assert found[0].shape == (40, 56) and all(torch.equal(found[0], other) for other in found)
+    smaller = depth_of(upright, size=64)
+    assert smaller.values.shape == (40, 56) and smaller.kind == "inverse_relative"
+    assert not torch.equal(smaller.values, found[0])
+
+
+def test_what_cannot_be_looked_at_is_said(tmp_path):
+    picture = torch.zeros(8, 8, 3, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=r"must be uint8 .* got \(8, 8, 3\) of torch.float32"):
+        depth_of(picture.float())
+    with pytest.raises(ValueError, match=r"got \(8, 8\)"):
+        depth_of(picture[..., 0])
+    with pytest.raises(ValueError, match="size 31: must be within 32 to 4096"):
+        depth_of(picture, size=31)
+    with pytest.raises(ValueError, match="sees 256 x 256 pixels and no others"):
+        depth_of(picture, "dpt-swin2-tiny", size=512)
+    with pytest.raises(ValueError, match="'abacus' is unknown; use cpu or cuda"):
+        depth_of(picture, device="abacus")
