@@ -280,9 +280,9 @@ def room(rng: Rng) -> tuple[Place, Viewpoint]:
 
     def viewpoint(rng: Rng) -> Array:
         x, y = rng.uniform(-0.46, 0.46, 2) * (width, depth)
-        inwards = np.arctan2(-y, -x) + rng.normal(0, 0.5)
-        eye = np.array([x, y, np.clip(rng.normal(1.45, 0.25), 0.7, 2.0)])
-        return looking(eye, inwards, rng.normal(0.2, 0.2), rng.normal(0, 0.05))
+        inwards = np.arctan2(-y, -x) + rng.normal(0, 0.6)
+        eye = np.array([x, y, np.clip(rng.normal(1.4, 0.3), 0.5, 2.1)])
+        return looking(eye, inwards, rng.normal(0.3, 0.27), rng.normal(0, 0.09))
 
     return place, viewpoint
 
