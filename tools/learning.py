@@ -1,6 +1,7 @@
 """What networks that learn have in common: a rate, a mean of past weights, a state, a file in the end."""
 
 import math
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -46,6 +47,11 @@ def keep_mean(average: nn.Module, network: nn.Module, averaged: float | int, ste
             mean.lerp_(now[name], 1 - carried)
         else:
             mean.copy_(now[name])
+
+
+def reduced(precision: str, device: torch.device) -> AbstractContextManager:
+    """Within, networks compute in this precision; their weights and what is added up stay float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def begin_moments(optimizer: torch.optim.Optimizer, device: torch.device | str = "cpu") -> None:

@@ -87,7 +87,10 @@ def masked_median(values: Map, mask: Mask) -> PerImage:
     What is masked takes no part. (A median of mask * values counts it as so many zeros.)
     """
     kept = torch.where(mask, values, torch.nan).flatten(-2)
-    lower, upper = kept.nanmedian(dim=-1).values, -(-kept).nanmedian(dim=-1).values  # three times a sort's speed
+    lower, upper = (
+        kept.nanmedian(dim=-1).values,
+        -(-kept).nanmedian(dim=-1).values,
+    )  # three times a sort's speed
     return torch.where(mask.any(dim=-1).any(dim=-1), (lower + upper) / 2, 0.0)
 
 

@@ -6,8 +6,7 @@ of them tell (tools/depth/losses.py); how much each set counts is the mixing's t
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -146,7 +145,7 @@ class DepthTraining:
         batch = pixels.at(generator.initial_seed(), int(self.steps)).to(self.device)
         images = NORMALISATION(batch.images).contiguous(memory_format=torch.channels_last)
         self.network.train()
-        with self.reduced():
+        with learning.reduced(self.precision, self.device):
             features = self.network.encode(images)
             found = self.network.decode(features)[:, 0].float()
         parts = list(zip(batch.parts, batch.kinds, strict=True))
@@ -168,12 +167,6 @@ class DepthTraining:
         self.steps += 1
         self.keep_mean()
         return result
-
-    @contextmanager
-    def reduced(self) -> Iterator[None]:
-        """Within, the network computes in this training's precision."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            yield
 
     def loss(self, found: Maps, values: Maps, kind: Kind) -> Float[Tensor, ""]:
         """Mean over the pictures of one set. values: NaN where nothing is known."""

@@ -196,6 +196,6 @@ class ColourPrediction(nn.Module):
 
     def draw(self, scale: int, maps: Float[Tensor, "bn c h w"], drawing: Float[Tensor, "b n _ _"]) -> Drawn:
         """drawing: rendering masks at full size."""
-        raw = self.heads[scale](maps).unflatten(0, drawing.shape[:2])
+        raw = self.heads[scale](maps).to(drawing.dtype).unflatten(0, drawing.shape[:2])
         drawing = adaptive_avg_pool2d(drawing, raw.shape[3:])
         return raw[:, :, :3].sigmoid(), (raw[:, :, 3] * drawing).relu() + THINNEST

@@ -79,5 +79,6 @@ class FeatureMasks(nn.Module):
         for step in self.up:
             maps = interpolate(maps, scale_factor=2, mode="bilinear", align_corners=True)
             maps = step(torch.cat((maps, finer.pop()), dim=1))
-        masks = self.logits(maps).squeeze(1).unflatten(0, planes.shape).softmax(dim=1)
-        return cut(masks, *image.shape[2:])
+        # A network may compute in less precision than its pictures have; shares are told in theirs.
+        logits = self.logits(maps).to(planes.dtype).squeeze(1).unflatten(0, planes.shape)
+        return cut(logits.softmax(dim=1), *image.shape[2:])

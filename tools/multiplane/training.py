@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from render.methods.nerf import Precision, resolve_precision
 from render.metrics import psnr_of
 from render.multiplane import MultiplaneImage, blend_source, composite, render
 from render.run import GENERATOR_LENT
@@ -85,6 +86,7 @@ class Recipe:
     learning_rate: the highest, after `warm_up` steps; it falls along a cosine to `final_learning_rate` of it.
     weight_decay: of Adam. clip: the longest gradient.
     averaged: what the weights that are kept carry over from step to step; they are a mean of past ones.
+    precision: of masks and colours; "auto" is bfloat16 where the processor multiplies it natively.
     """
 
     network: Literal["small", "official"] = "small"
@@ -100,6 +102,7 @@ class Recipe:
     weight_decay: float = 4e-5
     clip: float = 5.0
     averaged: float = 0.998
+    precision: Precision = "auto"
 
     def __post_init__(self) -> None:
         for name, least in (("planes", 2), ("batch", 1), ("warm_up", 1)):
@@ -163,6 +166,7 @@ class AdaMPITraining:
 
     def __init__(self, recipe: Recipe, network: AdaMPI, device: torch.device) -> None:
         self.recipe, self.device = recipe, device
+        self.precision = resolve_precision(recipe.precision, device)
         # Convolutions of few channels are quicker so on a CPU.
         self.network = network.to(device, memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
@@ -182,10 +186,12 @@ class AdaMPITraining:
         planes = self.network.place(batch.source, batch.disparity[:, None])
         told = {"disorder": losses.disorder(planes), "imitation": losses.imitation(planes, batch.disparity)}
         planes = in_order(planes)
-        masks = self.network.divide(batch.source, batch.disparity[:, None], planes)
+        with learning.reduced(self.precision, self.device):
+            masks = self.network.divide(batch.source, batch.disparity[:, None], planes)
         told["misassigned"] = losses.misassigned(masks, batch.disparity, planes)
         if stage.draws:
-            drawn = self.network.draw(batch.source, batch.disparity[:, None], masks)
+            with learning.reduced(self.precision, self.device):
+                drawn = self.network.draw(batch.source, batch.disparity[:, None], masks)
             stacks = [Stack(rgb, density, "density") for rgb, density in drawn]
         else:
             stacks = [Stack(*picture_planes(batch.source, masks), "alpha")]
@@ -279,7 +285,8 @@ class AdaMPITraining:
     def description(self) -> dict[str, Any]:
         """What a run's record says of this model."""
         parameters = sum(p.numel() for p in self.network.parameters())
-        return {"backend": "reference", "network": self.recipe.network, "parameters": parameters}
+        told = {"network": self.recipe.network, "parameters": parameters}
+        return {"backend": "reference", "precision": self.precision, **told}
 
 
 def inverse(z_depth: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:

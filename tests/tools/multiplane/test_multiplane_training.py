@@ -5,6 +5,8 @@ import torch
 
 from render.trainer import PART
 from scenes.cameras import Cameras
+from tools.learning import reduced
+from tools.multiplane.planes import in_order
 from tools.multiplane.training import STAGES, WEIGHTS, Recipe
 from tools.multiplane.view_pairs import together, view_pair
 
@@ -73,6 +75,20 @@ def test_steps_make_the_loss_smaller(pairs, schedule):
     training = Recipe(planes=3, warm_up=1).build()
     losses = [training.step(pairs, schedule, torch.Generator())["loss"] for _ in range(6)]
     assert losses[-1] < losses[0]
+
+
+def test_less_precision_moves_the_loss_little_and_shares_still_add_up(pairs):
+    exact, rounded = (Recipe(planes=3, precision=name).build() for name in ("float32", "bfloat16"))
+    told, other = (training.step(pairs, 0.5, torch.Generator()) for training in (exact, rounded))
+    for name in ("loss", f"{PART}misassigned", f"{PART}absolute/0"):
+        assert other[name] != told[name]
+        assert other[name] == pytest.approx(told[name], rel=0.03), name
+    batch = pairs.at(0, 0)
+    with torch.no_grad(), reduced("bfloat16", torch.device("cpu")):
+        planes = in_order(rounded.network.place(batch.source, batch.disparity[:, None]))
+        masks = rounded.network.divide(batch.source, batch.disparity[:, None], planes)
+    assert masks.dtype == torch.float32
+    assert torch.allclose(masks.sum(dim=1), torch.ones(()), atol=1e-6)
 
 
 def test_a_training_that_is_loaded_goes_on_bit_for_bit(pairs):
