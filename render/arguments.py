@@ -68,7 +68,7 @@ def count(text: str) -> int:
 def size(text: str) -> tuple[int, int]:
     """An argument type: a picture's width and height, 256x192."""
     sides = text.lower().split("x")
-    if len(sides) != 2 or not all(side.isdigit() and int(side) > 0 for side in sides):
+    if len(sides) != 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
         raise argparse.ArgumentTypeError(f"{text!r} is no size of a picture; write it as 256x192")
     return int(sides[0]), int(sides[1])
 

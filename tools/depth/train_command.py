@@ -1,10 +1,9 @@
 """`render depth-train DATASET...`: a depth network from pictures whose depth is known, in whatever way."""
 
-import re
-from argparse import ArgumentTypeError, Namespace
+from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from render.arguments import Parser, whole
+from render.arguments import Parser, size, whole
 from render.console import Console
 from tools.network_training import add_data_options, add_training_options, train
 
@@ -48,14 +47,6 @@ def parser() -> Parser:
     )
     add_training_options(parser)
     return parser
-
-
-def size(text: str) -> tuple[int, int]:
-    """An argument type: 256x192."""
-    parts = re.fullmatch(r"(\d+)x(\d+)", text)
-    if parts is None:
-        raise ArgumentTypeError(f"{text!r} is not a size of pictures; write 256x192")
-    return int(parts[1]), int(parts[2])
 
 
 def main(arguments: list[str]) -> int:

@@ -2,15 +2,14 @@
 
 import json
 import os
-import re
 import time
-from argparse import ArgumentTypeError, Namespace
+from argparse import Namespace
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from render.arguments import Parser, add_machine_options, add_output_options, positive, warn, whole
+from render.arguments import Parser, add_machine_options, add_output_options, positive, size, warn, whole
 from render.console import Console, duration
 from render.settings import nearest
 
@@ -104,14 +103,6 @@ def add_film_options(parser: Parser) -> None:
     parser.add_argument("--amplitude", type=positive, metavar="X", help="times as far (default: 1)")
     parser.add_argument("--frames", type=whole, metavar="N", help=f"pictures (default: {FRAMES})")
     parser.add_argument("--fps", type=whole, metavar="N", help=f"pictures a second (default: {FPS})")
-
-
-def size(text: str) -> tuple[int, int]:
-    """An argument type: 384x256."""
-    if re.fullmatch(r"[1-9]\d{0,4}x[1-9]\d{0,4}", text) is None:
-        raise ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT in pixels, as 384x256")
-    width, height = map(int, text.split("x"))
-    return width, height
 
 
 def checked(arguments: list[str]) -> Namespace:

@@ -149,7 +149,7 @@ def test_what_is_wrong_is_said_before_anything_is_written(sets, call, tmp_path):
     ("arguments", "message"),
     [
         ([], "name at least one data set"),
-        (["x", "--size", "256"], "'256' is not a size of pictures; write 256x192"),
+        (["x", "--size", "256"], "'256' is no size of a picture; write it as 256x192"),
         (["x", "--steps", 5, "--budget", "5s"], "not allowed with"),
         (["x", "--resume", "--overwrite"], "not allowed with"),
     ],
