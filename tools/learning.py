@@ -1,57 +1,138 @@
 """What networks that learn have in common: a rate, a mean of past weights, a state, a file in the end."""
 
+import copy
 import math
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from render.methods.base import check_state
+from render.methods.nerf import resolve_precision
+from tools.depth.models import read_tensors
+from tools.depth.weights import take_weights
 
 
 @runtime_checkable
 class Rates(Protocol):
-    """Hyper-parameters of a learning rate.
+    """Hyper-parameters that all of them have.
 
     learning_rate: the highest, after `warm_up` steps; it falls along a cosine to `final_learning_rate` of it.
+    weight_decay: of Adam. clip: the longest gradient.
+    averaged: what the weights that are kept carry over from step to step; they are a mean of past ones.
+    precision: of the network; "auto" is bfloat16 where the processor multiplies it natively.
     """
 
     learning_rate: float
     final_learning_rate: float
     warm_up: int
+    weight_decay: float
+    clip: float
+    averaged: float
+    precision: Any
 
 
-def learning_rate(rates: Rates, steps: int, schedule: float | int) -> float:
-    """Up along a line for some steps, and down along half a cosine to the end.
+class Learner:
+    """A network that learns, the mean of its past weights, and Adam's moments.
 
-    steps: those that are done; schedule: the share of the training that is, in [0, 1].
+    A model of `render.trainer.Training` but for `step`. What is kept and written is the mean.
     """
-    risen = min((steps + 1) / rates.warm_up, 1.0)
-    fallen = 0.5 * (1 + math.cos(math.pi * schedule))
-    low = rates.final_learning_rate
-    return rates.learning_rate * risen * (low + (1 - low) * fallen)
 
+    optimizer_type: ClassVar[type[torch.optim.Optimizer]] = torch.optim.AdamW
+    betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
 
-@torch.no_grad()
-def keep_mean(average: nn.Module, network: nn.Module, averaged: float | int, steps: int) -> None:
-    """Carry averaged weights on, over as many steps as there were at first.
+    def __init__(self, recipe: Any, network: nn.Module, device: torch.device) -> None:
+        self.recipe, self.device = recipe, device
+        self.precision = resolve_precision(recipe.precision, device)
+        # Convolutions of few channels are quicker so on a CPU.
+        self.network = network.to(device, memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        settings = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "betas": self.betas}
+        self.optimizer = self.optimizer_type(self.network.parameters(), fused=True, **settings)
+        begin_moments(self.optimizer, device)
+        self.steps = torch.zeros((), dtype=torch.int64)
 
-    averaged: what the mean carries over from step to step; steps: those that are done.
-    """
-    carried = min(averaged, (1 + steps) / (10 + steps))
-    now = network.state_dict()
-    for name, mean in average.state_dict().items():
-        if mean.is_floating_point():
-            mean.lerp_(now[name], 1 - carried)
-        else:
-            mean.copy_(now[name])
+    def reduced(self) -> AbstractContextManager:
+        """Within, the network computes in this training's precision; weights and sums stay float32."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
+    def update(self, loss: Tensor, schedule: float) -> None:
+        """One step down a loss's gradient."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(schedule)
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        self.steps += 1
+        self.keep_mean()
 
-def reduced(precision: str, device: torch.device) -> AbstractContextManager:
-    """Within, networks compute in this precision; their weights and what is added up stay float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+    def learning_rate(self, schedule: float | int) -> float:
+        """Up along a line for some steps, and down along half a cosine to the end.
+
+        schedule: the share of the training that is done, in [0, 1].
+        """
+        rates: Rates = self.recipe
+        risen = min((int(self.steps) + 1) / rates.warm_up, 1.0)
+        fallen = 0.5 * (1 + math.cos(math.pi * schedule))
+        low = rates.final_learning_rate
+        return rates.learning_rate * risen * (low + (1 - low) * fallen)
+
+    @torch.no_grad()
+    def keep_mean(self) -> None:
+        """Carry averaged weights on, over as many steps as there were at first."""
+        steps, now = int(self.steps), self.network.state_dict()
+        carried = min(self.recipe.averaged, (1 + steps) / (10 + steps))
+        for name, mean in self.average.state_dict().items():
+            if mean.is_floating_point():
+                mean.lerp_(now[name], 1 - carried)
+            else:
+                mean.copy_(now[name])
+
+    def state(self) -> dict[str, Tensor]:
+        """The averaged network under its own names, and what else a resumed training needs."""
+        learning = {f"optimizer.network.{name}": value for name, value in self.network.state_dict().items()}
+        moments = {
+            f"optimizer.{name}.{moment}": value
+            for name, p in self.network.named_parameters()
+            for moment, value in self.optimizer.state[p].items()
+        }
+        return {**self.average.state_dict(), **learning, **moments, "optimizer.steps": self.steps}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take over what `state` gave. Raises ValueError for names or shapes that do not fit."""
+        own = self.state()
+        check_state(own, state)
+        for name, value in own.items():
+            value.copy_(state[name])
+
+    def start_from(self, path: Path) -> None:
+        """Begin with the weights of a file, all of them. Raises: WeightsError if it is of another network."""
+        take_weights(self.network, read_tensors(path), (), (), str(path))
+        self.average.load_state_dict(self.network.state_dict())
+
+    def write(self, path: Path) -> None:
+        """The averaged weights as a .safetensors file: matrices as float16, all else as it is."""
+        from safetensors.torch import save
+
+        tensors: dict[str, Any] = {
+            name: (value.half() if value.ndim > 1 else value).cpu().contiguous()
+            for name, value in self.average.state_dict().items()
+        }
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_bytes(save(tensors, self.note()))
+        temporary.replace(path)
+
+    def note(self) -> dict[str, str] | None:
+        """What the file says beside the weights."""
+        return None
+
+    def description(self) -> dict[str, Any]:
+        """What a run's record says of this model."""
+        parameters = sum(p.numel() for p in self.network.parameters())
+        return {"backend": "reference", "precision": self.precision, "parameters": parameters}
 
 
 def begin_moments(optimizer: torch.optim.Optimizer, device: torch.device | str = "cpu") -> None:
@@ -60,36 +141,3 @@ def begin_moments(optimizer: torch.optim.Optimizer, device: torch.device | str =
         for p in group["params"]:
             moments = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
             optimizer.state[p] = {"step": torch.zeros((), device=device), **moments}
-
-
-def state_of(
-    average: nn.Module, network: nn.Module, optimizer: torch.optim.Optimizer, steps: Tensor
-) -> dict[str, Tensor]:
-    """The averaged network under its own names; what else a resumed training needs."""
-    learning = {f"optimizer.network.{name}": value for name, value in network.state_dict().items()}
-    moments = {
-        f"optimizer.{name}.{moment}": value
-        for name, p in network.named_parameters()
-        for moment, value in optimizer.state[p].items()
-    }
-    return {**average.state_dict(), **learning, **moments, "optimizer.steps": steps}
-
-
-def take_state(own: dict[str, Tensor], state: dict[str, Tensor]) -> None:
-    """Copy a state into one's own. Raises ValueError for names or shapes that do not fit."""
-    check_state(own, state)
-    for name, value in own.items():
-        value.copy_(state[name])
-
-
-def write_weights(network: nn.Module, path: Path, metadata: dict[str, str] | None = None) -> None:
-    """A network as a .safetensors file: matrices as float16, all else as it is."""
-    from safetensors.torch import save
-
-    tensors: dict[str, Any] = {
-        name: (value.half() if value.ndim > 1 else value).cpu().contiguous()
-        for name, value in network.state_dict().items()
-    }
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(save(tensors, metadata))
-    temporary.replace(path)

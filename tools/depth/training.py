@@ -4,20 +4,17 @@ Each set gives as many pictures to a step. What is compared is inverse depth up 
 of them tell (tools/depth/losses.py); how much each set counts is the mixing's to say (tools/depth/mixing.py).
 """
 
-import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from render.methods.nerf import Precision, resolve_precision
+from render.methods.nerf import Precision
 from render.run import GENERATOR_LENT
-from tools import learning
 from tools.depth.augmentation import MIRRORED, MULTIPLE, USUAL, shapes_like
 from tools.depth.batches import Batches, Labels
 from tools.depth.losses import (
@@ -31,10 +28,9 @@ from tools.depth.losses import (
     scale_and_shift_invariant,
 )
 from tools.depth.mixing import pareto_weights, task_gradients
-from tools.depth.models import read_tensors
 from tools.depth.resize import NORMALISATIONS
 from tools.depth.small import SIZES, Small
-from tools.depth.weights import take_weights
+from tools.learning import Learner
 
 NORMALISATION = NORMALISATIONS["half"]
 
@@ -124,18 +120,10 @@ class Recipe:
         return Batches(sets, self.batch // len(sets), shapes, shares, memory=memory, workers=workers)
 
 
-class DepthTraining:
-    """A network that learns, the mean of its past weights, and AdamW's moments: a model of `Training`."""
+class DepthTraining(Learner):
+    """A depth network that learns."""
 
-    def __init__(self, recipe: Recipe, network: Small, device: torch.device) -> None:
-        self.recipe, self.device = recipe, device
-        self.precision = resolve_precision(recipe.precision, device)
-        self.network = network.to(device, memory_format=torch.channels_last)
-        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
-        settings = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "betas": (0.9, 0.99)}
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), fused=True, **settings)
-        learning.begin_moments(self.optimizer, device)
-        self.steps = torch.zeros((), dtype=torch.int64)
+    betas = (0.9, 0.99)
 
     def step(self, pixels: Batches, schedule: float, generator: torch.Generator) -> dict[str, float]:
         """One update. As the trainer counts, rays are pixels and samples are pictures; `psnr` says nothing.
@@ -145,7 +133,7 @@ class DepthTraining:
         batch = pixels.at(generator.initial_seed(), int(self.steps)).to(self.device)
         images = NORMALISATION(batch.images).contiguous(memory_format=torch.channels_last)
         self.network.train()
-        with learning.reduced(self.precision, self.device):
+        with self.reduced():
             features = self.network.encode(images)
             found = self.network.decode(features)[:, 0].float()
         parts = list(zip(batch.parts, batch.kinds, strict=True))
@@ -156,16 +144,8 @@ class DepthTraining:
         sound = bool(found.isfinite().all() & weights.isfinite().all())
         mean = sum(told.values()) / len(told) if sound else math.nan
         result = {"loss": mean, "psnr": math.nan, "rays": found.numel(), "samples": len(images), **told}
-        if not math.isfinite(mean):
-            return result
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(schedule)
-        self.optimizer.zero_grad()
-        (weights * torch.stack(losses)).sum().backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
-        self.optimizer.step()
-        self.steps += 1
-        self.keep_mean()
+        if math.isfinite(mean):
+            self.update((weights * torch.stack(losses)).sum(), schedule)
         return result
 
     def loss(self, found: Maps, values: Maps, kind: Kind) -> Float[Tensor, ""]:
@@ -192,37 +172,9 @@ class DepthTraining:
             return torch.full((len(losses),), math.nan, device=self.device)
         return pareto_weights(gradients)
 
-    def learning_rate(self, schedule: float) -> float:
-        return learning.learning_rate(self.recipe, int(self.steps), schedule)
-
-    def keep_mean(self) -> None:
-        learning.keep_mean(self.average, self.network, self.recipe.averaged, int(self.steps))
-
-    def state(self) -> dict[str, Tensor]:
-        """The averaged network under its own names; what else a resumed training needs."""
-        return learning.state_of(self.average, self.network, self.optimizer, self.steps)
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Take over what `state` gave. Raises ValueError for names or shapes that do not fit."""
-        learning.take_state(self.state(), state)
-
-    def start_from(self, path: Path) -> None:
-        """Begin with the weights of a file, all of them. Raises: WeightsError if it is of another network."""
-        take_weights(self.network, read_tensors(path), (), (), str(path))
-        self.average.load_state_dict(self.network.state_dict())
-
-    def write(self, path: Path) -> None:
-        """The averaged weights as a .safetensors file: matrices as float16, all else as it is."""
-        learning.write_weights(self.average, path)
-
     def description(self) -> dict[str, Any]:
         """What a run's record says of this model."""
-        return {
-            "backend": "reference",
-            "precision": self.precision,
-            "network": self.recipe.model,
-            "parameters": sum(p.numel() for p in self.network.parameters()),
-        }
+        return super().description() | {"network": self.recipe.model}
 
 
 def residual_as_told(found: Maps, values: Maps, known: Masks, kind: Kind) -> tuple[Maps, Masks]:

@@ -8,18 +8,18 @@ discriminators and a classifier's features as well, which makes texture up; so s
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from render.methods.base import check_state
+from render.methods.nerf import Precision
 from render.metrics import psnr_of
 from render.run import GENERATOR_LENT
 from tools.depth.batches import Labels
+from tools.learning import Learner
 from tools.multiplane.inpainting import SIZES, Inpainter
 from tools.multiplane.inpainting_pairs import DrawnHoles, Holes
 from tools.multiplane.losses import absolute_in
@@ -48,6 +48,8 @@ class Recipe:
     variants: of each picture, in other parts, colours and motions.
     learning_rate: the highest, after `warm_up` steps; it falls along a cosine to `final_learning_rate` of it.
     weight_decay: of AdamW. clip: the longest gradient.
+    averaged: what the weights that are kept carry over from step to step; they are a mean of past ones.
+    precision: of the network; "auto" is bfloat16 where the processor multiplies it natively.
     """
 
     network: Literal["small", "tiny"] = "small"
@@ -60,6 +62,8 @@ class Recipe:
     warm_up: int = 20
     weight_decay: float = 1e-3
     clip: float = 1.0
+    averaged: float = 0.99
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         for name in ("batch", "width", "height", "variants", "warm_up"):
@@ -82,24 +86,17 @@ class Recipe:
         return InpainterTraining(self, network, torch.device(device))
 
 
-class InpainterTraining:
-    """A network that learns, and AdamW's moments: a model of `render.trainer.Training`."""
-
-    def __init__(self, recipe: Recipe, network: Inpainter, device: torch.device) -> None:
-        self.recipe, self.device = recipe, device
-        self.network = network.to(device, memory_format=torch.channels_last)
-        settings = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), fused=True, **settings)
-        for p in self.network.parameters():  # from the start, so that every state has the same names
-            moments = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
-            self.optimizer.state[p] = {"step": torch.zeros((), device=device), **moments}
-        self.steps = torch.zeros((), dtype=torch.int64)
+class InpainterTraining(Learner):
+    """An inpainter that learns."""
 
     def step(self, pixels: Pairs, schedule: float, generator: torch.Generator) -> dict[str, float]:
         """One update. As the trainer counts, rays are pixels in holes and samples are all; so is `psnr`."""
         drawn = pixels.at(generator.initial_seed(), int(self.steps))
         holes = Holes(*(part.to(self.device) for part in drawn))
-        found = self.network(holes.guess.contiguous(memory_format=torch.channels_last), holes.mask)
+        with self.reduced():
+            found = self.network(
+                holes.guess.contiguous(memory_format=torch.channels_last), holes.mask
+            ).float()
         told = losses(found, holes)
         total = sum(WEIGHTS[name] * value for name, value in told.items())
         error = found[:, :3].detach().clamp(0, 1) - holes.truth[:, :3]
@@ -111,52 +108,9 @@ class InpainterTraining:
             self.update(total, schedule)
         return result
 
-    def update(self, loss: Tensor, schedule: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(schedule)
-        self.optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
-        self.optimizer.step()
-        self.steps += 1
-
-    def learning_rate(self, schedule: float) -> float:
-        """Up along a line for some steps, and down along half a cosine to the end."""
-        recipe = self.recipe
-        risen = min((int(self.steps) + 1) / recipe.warm_up, 1.0)
-        fallen = 0.5 * (1 + math.cos(math.pi * schedule))
-        low = recipe.final_learning_rate
-        return recipe.learning_rate * risen * (low + (1 - low) * fallen)
-
-    def state(self) -> dict[str, Tensor]:
-        """The network under its own names, and what else a resumed training needs."""
-        moments = {
-            f"optimizer.{name}.{moment}": value
-            for name, p in self.network.named_parameters()
-            for moment, value in self.optimizer.state[p].items()
-        }
-        return {**self.network.state_dict(), **moments, "optimizer.steps": self.steps}
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Take over what `state` gave. Raises ValueError for names or shapes that do not fit."""
-        own = self.state()
-        check_state(own, state)
-        for name, value in own.items():
-            value.copy_(state[name])
-
-    def write(self, path: Path) -> None:
-        """The weights as a .safetensors file, for `read_inpainter`."""
-        from safetensors.torch import save
-
-        tensors = {name: value.cpu().contiguous() for name, value in self.network.state_dict().items()}
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_bytes(save(tensors))
-        temporary.replace(path)
-
     def description(self) -> dict[str, Any]:
         """What a run's record says of this model."""
-        parameters = sum(p.numel() for p in self.network.parameters())
-        return {"backend": "reference", "network": self.recipe.network, "parameters": parameters}
+        return super().description() | {"network": self.recipe.network}
 
 
 def losses(found: Maps, holes: Holes) -> dict[str, Tensor]:

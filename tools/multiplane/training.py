@@ -5,25 +5,21 @@ the planes and masks learn alone, the picture itself on every plane; then the co
 where they are; then all.
 """
 
-import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from render.methods.nerf import Precision, resolve_precision
+from render.methods.nerf import Precision
 from render.metrics import psnr_of
 from render.multiplane import MultiplaneImage, blend_source, composite, render
 from render.run import GENERATOR_LENT
 from render.trainer import PART
-from tools import learning
-from tools.depth.models import read_tensors
-from tools.depth.weights import take_weights
+from tools.learning import Learner
 from tools.multiplane import losses
 from tools.multiplane.adampi import CONFIGS, AdaMPI, AdaMPIConfig, picture_planes
 from tools.multiplane.losses import halved
@@ -161,19 +157,10 @@ class Stack:
     kind: str
 
 
-class AdaMPITraining:
-    """A network that learns, the mean of its past weights, and Adam's moments: a model of `Training`."""
+class AdaMPITraining(Learner):
+    """AdaMPI's networks as they learn."""
 
-    def __init__(self, recipe: Recipe, network: AdaMPI, device: torch.device) -> None:
-        self.recipe, self.device = recipe, device
-        self.precision = resolve_precision(recipe.precision, device)
-        # Convolutions of few channels are quicker so on a CPU.
-        self.network = network.to(device, memory_format=torch.channels_last)
-        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
-        settings = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
-        self.optimizer = torch.optim.Adam(self.network.parameters(), **settings)
-        learning.begin_moments(self.optimizer)
-        self.steps = torch.zeros((), dtype=torch.int64)
+    optimizer_type = torch.optim.Adam
 
     def step(self, pixels: Pairs, schedule: float, generator: torch.Generator) -> dict[str, float]:
         """One update. As the trainer counts, rays are pixels of targets and samples those of all planes.
@@ -186,11 +173,11 @@ class AdaMPITraining:
         planes = self.network.place(batch.source, batch.disparity[:, None])
         told = {"disorder": losses.disorder(planes), "imitation": losses.imitation(planes, batch.disparity)}
         planes = in_order(planes)
-        with learning.reduced(self.precision, self.device):
+        with self.reduced():
             masks = self.network.divide(batch.source, batch.disparity[:, None], planes)
         told["misassigned"] = losses.misassigned(masks, batch.disparity, planes)
         if stage.draws:
-            with learning.reduced(self.precision, self.device):
+            with self.reduced():
                 drawn = self.network.draw(batch.source, batch.disparity[:, None], masks)
             stacks = [Stack(rgb, density, "density") for rgb, density in drawn]
         else:
@@ -220,16 +207,6 @@ class AdaMPITraining:
         for name, part in self.network.named_children():
             learns = name in stage.learns
             part.train(learns).requires_grad_(learns)
-
-    def update(self, loss: Tensor, schedule: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning.learning_rate(self.recipe, int(self.steps), schedule)
-        self.optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
-        self.optimizer.step()
-        self.steps += 1
-        learning.keep_mean(self.average, self.network, self.recipe.averaged, int(self.steps))
 
     def seen(
         self, batch: PairBatch, planes: Float[Tensor, "b n"], stack: Stack, scale: int
@@ -265,28 +242,13 @@ class AdaMPITraining:
             told["smoothness"] = told["smoothness"] + losses.smoothness(source_disparity, sources)
         return told, (rgb - truth).square().mean()
 
-    def state(self) -> dict[str, Tensor]:
-        """The averaged network under its own names, and what else a resumed training needs."""
-        return learning.state_of(self.average, self.network, self.optimizer, self.steps)
-
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Take over what `state` gave. Raises ValueError for names or shapes that do not fit."""
-        learning.take_state(self.state(), state)
-
-    def start_from(self, path: Path) -> None:
-        """Begin with the weights of a file, all of them. Raises: WeightsError if it is of another network."""
-        take_weights(self.network, read_tensors(path), (), (), str(path))
-        self.average.load_state_dict(self.network.state_dict())
-
-    def write(self, path: Path) -> None:
-        """The averaged weights as a .safetensors file that says what network they are of."""
-        learning.write_weights(self.average, path, described(self.recipe.network, self.recipe.config))
+    def note(self) -> dict[str, str]:
+        """What network it is, and what is left out of it."""
+        return described(self.recipe.network, self.recipe.config)
 
     def description(self) -> dict[str, Any]:
         """What a run's record says of this model."""
-        parameters = sum(p.numel() for p in self.network.parameters())
-        told = {"network": self.recipe.network, "parameters": parameters}
-        return {"backend": "reference", "precision": self.precision, **told}
+        return super().description() | {"network": self.recipe.network}
 
 
 def inverse(z_depth: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:

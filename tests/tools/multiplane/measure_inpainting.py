@@ -93,7 +93,7 @@ def main() -> None:
     if options.write:
         model.write(options.write)
     holes = replace(recipe, batch=options.pictures).pairs([read_set(options.held_out)]).at(SEED_HELD_OUT, 0)
-    told |= {"lost": float(holes.mask.float().mean()), "methods": compared(model.network, holes)}
+    told |= {"lost": float(holes.mask.float().mean()), "methods": compared(model.average, holes)}
     print(json.dumps(told, indent=1))
 
 

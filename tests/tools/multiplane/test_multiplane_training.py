@@ -5,7 +5,6 @@ import torch
 
 from render.trainer import PART
 from scenes.cameras import Cameras
-from tools.learning import reduced
 from tools.multiplane.planes import in_order
 from tools.multiplane.training import STAGES, WEIGHTS, Recipe
 from tools.multiplane.view_pairs import together, view_pair
@@ -84,7 +83,7 @@ def test_less_precision_moves_the_loss_little_and_shares_still_add_up(pairs):
         assert other[name] != told[name]
         assert other[name] == pytest.approx(told[name], rel=0.03), name
     batch = pairs.at(0, 0)
-    with torch.no_grad(), reduced("bfloat16", torch.device("cpu")):
+    with torch.no_grad(), rounded.reduced():
         planes = in_order(rounded.network.place(batch.source, batch.disparity[:, None]))
         masks = rounded.network.divide(batch.source, batch.disparity[:, None], planes)
     assert masks.dtype == torch.float32
