@@ -25,7 +25,7 @@ Planes = Float[Tensor, "b n"]
 Loss = Float[Tensor, ""]
 
 FOCUS = 3  # exponent of the focal frequency loss
-CLUSTERED = 0.3  # share of k-means in what planes imitate; the rest stands evenly
+CLUSTERED = 0.3  # share of k-means in what planes imitate, as published; the rest stands evenly
 ROUNDS = 10  # of k-means
 
 
@@ -84,10 +84,10 @@ def misassigned(masks: Float[Tensor, "b n h w"], disparity: Disparities, planes:
     return (masks * away).sum(dim=1).mean()
 
 
-def imitation(planes: Planes, disparity: Disparities) -> Loss:
-    """How far planes stand from where clustering would have them, and evenly."""
+def imitation(planes: Planes, disparity: Disparities, share: float | int = CLUSTERED) -> Loss:
+    """How far planes stand from where clustering would have them, by this share, and evenly by the rest."""
     even = even_planes(planes.shape[1]).to(planes)
-    target = CLUSTERED * clustered(disparity, planes.shape[1]) + (1 - CLUSTERED) * even
+    target = share * clustered(disparity, planes.shape[1]) + (1 - share) * even
     return (planes - target).abs().mean()
 
 

@@ -79,6 +79,7 @@ class Recipe:
     blends: the picture's own colours where they are seen (`blend_source`), in training as when it is used.
     adjusts_planes, finds_masks, masks_context: as in `AdaMPIConfig`; with blends, what is left out in trials.
     batch: pairs of a step.
+    clustered: how much planes are drawn to clusters of a picture's disparities (`losses.imitation`).
     learning_rate: the highest, after `warm_up` steps; it falls along a cosine to `final_learning_rate` of it.
     weight_decay: of Adam. clip: the longest gradient.
     averaged: what the weights that are kept carry over from step to step; they are a mean of past ones.
@@ -92,6 +93,7 @@ class Recipe:
     masks_context: bool = True
     blends: bool = True
     batch: int = 4
+    clustered: float = losses.CLUSTERED
     learning_rate: float = 1e-3
     final_learning_rate: float = 0.02
     warm_up: int = 100
@@ -171,7 +173,8 @@ class AdaMPITraining(Learner):
         stage = self.stage(schedule)
         self.begin(stage)
         planes = self.network.place(batch.source, batch.disparity[:, None])
-        told = {"disorder": losses.disorder(planes), "imitation": losses.imitation(planes, batch.disparity)}
+        imitation = losses.imitation(planes, batch.disparity, self.recipe.clustered)
+        told = {"disorder": losses.disorder(planes), "imitation": imitation}
         planes = in_order(planes)
         with self.reduced():
             masks = self.network.divide(batch.source, batch.disparity[:, None], planes)

@@ -93,6 +93,7 @@ def test_clusters_of_few_disparities_are_these_and_the_rest_stays(generator):
 def test_planes_are_asked_for_between_clusters_and_even_places():
     disparity = torch.full((1, 16, 16), 0.1)
     even = even_planes(3)[None]
-    target = losses.CLUSTERED * losses.clustered(disparity, 3) + (1 - losses.CLUSTERED) * even
-    assert losses.imitation(target, disparity) == 0
-    assert_close(losses.imitation(target + 0.05, disparity), torch.tensor(0.05))
+    for share in (losses.CLUSTERED, 1):
+        target = share * losses.clustered(disparity, 3) + (1 - share) * even
+        assert losses.imitation(target, disparity, share) == 0
+    assert_close(losses.imitation(target + 0.05, disparity, 1), torch.tensor(0.05))
