@@ -30,6 +30,7 @@ Array = np.ndarray
 Viewpoint = Callable[[Rng], Float[Array, "4 4"]]  # draws camera_to_world
 Hole = tuple[Number, Number, Number, Number]  # left, right, bottom, top on a wall, metres
 THICK = 0.2  # metres, of walls
+AT_FURNITURE = 0.5  # share of views of a room that are of a piece of it; the others look across the room
 
 
 def looking(eye: Array, heading: Number, pitch: Number, roll: Number = 0.0) -> Float[Array, "4 4"]:
@@ -243,6 +244,18 @@ def _ceiling_lamps(rng: Rng, width: Number, depth: Number, height: Number) -> tu
     return parts, lamps
 
 
+def at_furniture(target: Float[Array, "3"], width: Number, depth: Number, rng: Rng) -> Float[Array, "4 4"]:
+    """As one stands a step or three before a piece of furniture and looks at it, from within the room."""
+    aside, away = rng.uniform(0, 2 * np.pi), rng.uniform(0.6, 2.6)
+    reach = 0.46 * np.array((width, depth))
+    x, y = np.clip(target[:2] + away * np.array((np.cos(aside), np.sin(aside))), -reach, reach)
+    eye = np.array([x, y, np.clip(rng.normal(1.4, 0.3), 0.5, 2.1)])
+    across, along, down = target - eye
+    pitch = np.arctan2(-down, max(np.hypot(across, along), 0.3))
+    heading = np.arctan2(along, across) + rng.normal(0, 0.15)
+    return looking(eye, heading, min(pitch, 0.9) + rng.normal(0, 0.12), rng.normal(0, 0.09))
+
+
 def room(rng: Rng) -> tuple[Place, Viewpoint]:
     """A furnished room with its middle at the origin, and views from about eye height."""
     width, depth, height = rng.uniform(2.6, 7.5), rng.uniform(2.8, 8.5), rng.uniform(2.3, 3.2)
@@ -252,14 +265,15 @@ def room(rng: Rng) -> tuple[Place, Viewpoint]:
         part("box", floor, (width + 2 * THICK, depth + 2 * THICK, 0.1), (0, 0, -0.1)),
         part("box", Material("plain", ceiling, 2.0), (width + 0.4, depth + 0.4, 0.1), (0, 0, height - 0.01)),
     ]
-    lamps = []
+    lamps, furniture = [], _in_the_middle(rng, width, depth)
     for side, (length, away) in enumerate(((width, depth), (depth, width)) * 2):
         frame = pose(turn=side * np.pi / 2) @ pose(0, -away / 2)
         kind, hole = rng.uniform(), None
         if kind < 0.7:
             hole = _hole(rng, length, height, kind < 0.45)
         own = walling if rng.uniform() < 0.85 else _walling(rng)
-        wall = _wall(length, height, hole, own) + _furnished(rng, length, hole, 0.1 if side % 2 else 0.75)
+        wall = _wall(length, height, hole, own)
+        furniture += moved(_furnished(rng, length, hole, 0.1 if side % 2 else 0.75), frame)
         if hole is None:
             wall += _on_wall(rng, length, height)
         elif hole[2] > 0:
@@ -269,7 +283,7 @@ def room(rng: Rng) -> tuple[Place, Viewpoint]:
         else:
             wall += _doorway(rng, hole, own, floor)
         parts += moved(wall, frame)
-    parts += _in_the_middle(rng, width, depth)
+    parts += furniture
     fittings, ceiling_lamps = _ceiling_lamps(rng, width, depth, height)
     parts += fittings
     lamps += ceiling_lamps
@@ -279,6 +293,8 @@ def room(rng: Rng) -> tuple[Place, Viewpoint]:
     place = Place(parts, strongest, (above, 0.8 * above), rng.uniform(0.5, 1.2))
 
     def viewpoint(rng: Rng) -> Array:
+        if furniture and rng.uniform() < AT_FURNITURE:
+            return at_furniture(furniture[rng.integers(len(furniture))].pose[:3, 3], width, depth, rng)
         x, y = rng.uniform(-0.46, 0.46, 2) * (width, depth)
         inwards = np.arctan2(-y, -x) + rng.normal(0, 0.6)
         eye = np.array([x, y, np.clip(rng.normal(1.4, 0.3), 0.5, 2.1)])

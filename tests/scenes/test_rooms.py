@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import max_pool2d
 
 from scenes.generate import lighting
-from scenes.generate.interiors import looking
+from scenes.generate.interiors import at_furniture, looking
 from scenes.generate.lighting import Caster, Lamp, Place, look, pixel_rays
 from scenes.generate.parts import Material, Mesh, part, rounded, shapes
 from scenes.generate.rooms import PLACES, neighbours, rgbd, views
@@ -187,3 +187,15 @@ def test_without_open3d_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(__import__("sys").modules, "open3d", None)
     with pytest.raises(ModuleNotFoundError, match=r'pip install "\.\[viewer\]"'):
         lighting.load_open3d()
+
+
+def test_who_looks_at_furniture_stands_in_the_room_and_has_it_before_him():
+    rng, before = np.random.default_rng(0), []
+    for _ in range(300):
+        width, depth = rng.uniform(2.6, 8.5, 2)
+        target = np.array([*(rng.uniform(-0.45, 0.45, 2) * (width, depth)), rng.uniform(0, 1.8)])
+        pose = at_furniture(target, width, depth, rng)
+        assert (abs(pose[:2, 3]) <= 0.46 * np.array((width, depth)) + 1e-9).all() and 0.5 <= pose[2, 3] <= 2.1
+        way = target - pose[:3, 3]
+        before.append(way @ pose[:3, 2] / np.linalg.norm(way))
+    assert np.mean(np.array(before) > np.cos(0.5)) > 0.85

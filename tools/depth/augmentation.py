@@ -22,6 +22,7 @@ SATURATION = 0.35
 BRIGHTNESS, TINT = 0.08, 0.08  # and of what is added to all channels, and of each channel's factor
 BLUR = (0.35, 0.9)  # share of its sides that a picture is shrunk to, and enlarged from again
 NOISE = 0.04  # standard deviation at most
+FRAME = 0.04  # of the longer side at most, each side's own
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,11 @@ class Shares:
     grey: float | int = 0.1
     shuffled: float | int = 0.12  # channels in another order
     noisy: float | int = 0.5
+    framed: float | int = 0.1  # a border of one colour, of which nothing is known
 
 
 USUAL = Shares()
-MIRRORED = Shares(least_side=1, stretch=0, blurred=0, recoloured=0, noisy=0)
+MIRRORED = Shares(least_side=1, stretch=0, blurred=0, recoloured=0, noisy=0, framed=0)
 
 
 def uniform(low: float | int, high: float | int, generator: torch.Generator) -> float:
@@ -112,6 +114,19 @@ def recoloured(
     return torch.addmm(offset[:, None], matrix, curved.flatten(1)).view_as(rgb)
 
 
+def framed(
+    rgb: Float[Tensor, "3 h w"], values: Float[Tensor, "h w"], generator: torch.Generator
+) -> tuple[Float[Tensor, "3 h w"], Float[Tensor, "h w"]]:
+    """Within a border, as scans and some cameras have it: white, black or of any one colour."""
+    height, width = values.shape
+    drawn = torch.rand(8, generator=generator)
+    left, right, top, bottom = (FRAME * max(height, width) * drawn[:4]).round().int().tolist()
+    colour = drawn[5:] if drawn[4] > 0.7 else (drawn[4] > 0.3).float().expand(3)
+    inside = torch.zeros(height, width, dtype=torch.bool)
+    inside[top : height - bottom, left : width - right] = True
+    return torch.where(inside, rgb, colour[:, None, None]), torch.where(inside, values, torch.nan)
+
+
 def augmented(
     rgb: UInt8[Tensor, "rows columns 3"],
     values: Float[Tensor, "rows columns"],
@@ -132,4 +147,6 @@ def augmented(
         image = recoloured(image, shares, generator)
     if uniform(0, 1, generator) < shares.noisy:
         image = image + uniform(0, NOISE, generator) * torch.randn(image.shape, generator=generator)
+    if uniform(0, 1, generator) < shares.framed:
+        image, values = framed(image, values, generator)
     return image.clamp(0, 1), values

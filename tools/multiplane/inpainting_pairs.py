@@ -29,7 +29,7 @@ from tools.multiplane.warp_back import (
 
 MOTIONS = Motions()
 DRAWN, MIRRORED, VARIANT = 0, 1, 2  # streams of scenes.random
-SHARES = Shares(mirrored=0, blurred=0, noisy=0)  # noise cannot be foretold; mirrored when drawn
+SHARES = Shares(mirrored=0, blurred=0, noisy=0, framed=0)  # noise cannot be foretold; mirrored when drawn
 
 
 class Holes(NamedTuple):

@@ -5,9 +5,19 @@ import math
 import pytest
 import torch
 
-from tools.depth.augmentation import MIRRORED, MULTIPLE, USUAL, Shares, augmented, cut_out, shapes_like
+from tools.depth.augmentation import (
+    FRAME,
+    MIRRORED,
+    MULTIPLE,
+    USUAL,
+    Shares,
+    augmented,
+    cut_out,
+    framed,
+    shapes_like,
+)
 
-PLAIN = Shares(blurred=0, recoloured=0, noisy=0)
+PLAIN = Shares(blurred=0, recoloured=0, noisy=0, framed=0)
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -81,7 +91,7 @@ def test_both_mirror_images_and_every_place_come():
 
 def test_colours_stay_colours_and_grey_is_grey():
     rgb, values = example()
-    grey = Shares(recoloured=1, grey=1, noisy=0)
+    grey = Shares(recoloured=1, grey=1, noisy=0, framed=0)
     for seed in range(20):
         image, _ = augmented(rgb, values, (64, 32), seeded(seed), grey)
         assert image.min() >= 0 and image.max() <= 1
@@ -103,3 +113,21 @@ def test_mirrored_only_is_the_picture_or_its_mirror_image():
         image, found = augmented(rgb, values, (90, 60), seeded(seed), MIRRORED)
         same = torch.equal(image, whole) and torch.equal(found, values)
         assert same or (torch.equal(image.flip(2), whole) and torch.equal(found.flip(1), values))
+
+
+def test_a_frame_has_one_colour_and_nothing_is_known_of_it():
+    rgb, values = example()
+    whole = rgb.permute(2, 0, 1).float() / 255
+    colours = set()
+    for seed in range(60):
+        image, found = framed(whole, values, seeded(seed))
+        known = ~found.isnan()
+        assert torch.equal(known, known.any(dim=1)[:, None] & known.any(dim=0))
+        assert torch.equal(image[:, known], whole[:, known]) and torch.equal(found[known], values[known])
+        hidden = (~known).sum(dim=(0, 1)).item()
+        most = 2 * (round(FRAME * max(values.shape)) + 1)
+        assert hidden <= most * sum(values.shape)
+        of_frame = image[:, ~known].unique(dim=1)
+        assert of_frame.shape[1] == (hidden > 0)
+        colours.add(tuple(of_frame.flatten().tolist()))
+    assert {(0.0, 0.0, 0.0), (1.0, 1.0, 1.0)} < colours and len(colours) > 8
