@@ -41,6 +41,7 @@ class Released:
     rule       how a picture is brought near it, to sides of a `multiple`; without keep_aspect: exactly there
     low_pass   what is too fine for that size is averaged; or else left to alias, as in most trainings
     smooth     its answer is made as large as the picture bicubically; or else bilinearly, corners in place
+    mirrored   its answer is the mean of those to the picture and to its mirror image
     metric     scale and shift of a network that was tuned to tell metres; None: inverse depth without a unit
     """
 
@@ -56,6 +57,7 @@ class Released:
     low_pass: bool = False
     smooth: bool = True
     normalisation: Normalisation = NORMALISATIONS["half"]
+    mirrored: bool = False
     metric: tuple[float, float] | None = None
     licence: str = "MIT"
 
@@ -113,6 +115,7 @@ RELEASED = {
         wanted=(256, 192),
         low_pass=True,
         licence="Apache-2.0",
+        mirrored=True,
     ),
     "dpt-large": Released(
         ("dpt_large-midas-2f21e586.pt", "dpt_large_384.pt"), DPT_FILES, _dpt("large"), w.DPT_DEPTH

@@ -97,6 +97,9 @@ def seen_by(
     colours = on_background(image, GREY if image.shape[-1] == 4 else None).permute(2, 0, 1)[None]
     seen = model.normalisation(resize(colours, *inner, low_pass=model.low_pass))
     where = next(network.parameters(), seen).device
+    if model.mirrored:
+        answer, mirrored = network(torch.cat((seen, seen.flip(-1))).to(where))[:, 0]
+        return ((answer + mirrored.flip(-1)) / 2).cpu()
     return network(seen.to(where))[0, 0].cpu()
 
 

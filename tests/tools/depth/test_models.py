@@ -148,12 +148,26 @@ def test_a_network_sees_what_it_was_trained_on(name):
     size = network_size(100, 75, model.wanted, **shape)
     if not model.keep_aspect:
         assert size == model.wanted
-    assert network.seen.shape == (1, 3, size[1], size[0]) and depth.values.shape == (75, 100)
+    assert network.seen.shape == (1 + model.mirrored, 3, size[1], size[0])
+    assert depth.values.shape == (75, 100)
+    assert torch.equal(network.seen[-1].flip(-1) if model.mirrored else network.seen[-1], network.seen[0])
     colours = resize(image.permute(2, 0, 1)[None] / 255, *size, low_pass=model.low_pass)
-    back = network.seen * torch.tensor(model.normalisation.deviation)[:, None, None]
+    back = network.seen[:1] * torch.tensor(model.normalisation.deviation)[:, None, None]
     back = back + torch.tensor(model.normalisation.mean)[:, None, None]
     assert torch.allclose(back, colours, atol=1e-5)
     assert depth.kind == ("metric" if name.endswith(("kitti", "nyu")) else "inverse_relative")
+
+
+def test_the_mirror_image_of_a_picture_has_the_mirror_image_of_its_depth():
+    """Of the built-in network: for it is asked both, and the mean is taken."""
+    network = read_model()
+    image = torch.randint(256, (96, 128, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    straight, turned = (
+        predicted(network, RELEASED[BUILT_IN], each).values for each in (image, image.flip(1))
+    )
+    alone = predicted(network, replace(RELEASED[BUILT_IN], mirrored=False), image).values
+    assert torch.allclose(straight, turned.flip(1), atol=1e-5)
+    assert (straight - alone).abs().max() > 1e-3
 
 
 def test_metres_come_of_the_line_that_the_network_was_tuned_with():
