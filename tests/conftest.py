@@ -1,6 +1,7 @@
 """Fixtures for all tests, and the rule about skips: only causes named here are allowed."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
 import torch
+
+# A suite that a shell runs in the background ignores Ctrl-C, and so would the programs that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A test may skip for these reasons only; `pytest.skip` with any other text fails the run.
 ALLOWED_SKIPS = (
