@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
+from scenes.generate import fitted
 from scenes.generate.furniture import (
     ALONG_WALL,
     Parts,
@@ -30,6 +31,9 @@ Array = np.ndarray
 Viewpoint = Callable[[Rng], Float[Array, "4 4"]]  # draws camera_to_world
 Hole = tuple[Number, Number, Number, Number]  # left, right, bottom, top on a wall, metres
 THICK = 0.2  # metres, of walls
+# What a room is for, with how often it is drawn, and its least and greatest sides in metres.
+ROOMS = {"living": (0.6, 2.6, 8.0), "kitchen": (0.25, 2.2, 6.0), "cellar": (0.15, 2.4, 8.0)}
+FITTED = {"living": 0.0, "kitchen": 0.65, "cellar": 0.45}  # share of their walls that are built along
 AT_FURNITURE = 0.5  # share of views of a room that are of a piece of it; the others look across the room
 
 
@@ -173,6 +177,12 @@ def _on_wall(rng: Rng, length: Number, height: Number) -> Parts:
         found.append(part("box", paper(rng), (wide, 0.03, tall), (x, 0.015, z + 0.03)))
     if rng.uniform() < 0.12:
         found += moved(screen(rng, rng.uniform(0.8, 1.4)), pose(rng.uniform(-0.3, 0.3) * length, 0.05, 1.0))
+    if rng.uniform() < 0.15:
+        found += fitted.notices(rng, length, height)
+    for _ in range(rng.choice([0, 0, 0, 1, 2])):
+        wide = rng.uniform(0.5, min(2.0, 0.9 * length))
+        board = fitted.wall_shelf(rng, wooden(rng), wide, rng.uniform(1.2, height - 0.4))
+        found += moved(board, pose(rng.uniform(-0.5, 0.5) * (length - wide)))
     white = Material("plain", ((0.7, 0.7, 0.68),) * 3, 1.0, 0.4)
     if rng.uniform() < 0.8:
         found.append(part("box", white, (length, 0.02, rng.uniform(0.05, 0.15)), (0, 0.01, 0)))
@@ -193,6 +203,42 @@ def _furnished(rng: Rng, length: Number, hole: Hole | None, corner: Number) -> P
             maker = ALONG_WALL[rng.choice(len(ALONG_WALL), p=weights / weights.sum())][0]
             found += moved(maker(rng, width), pose(x + width / 2, 0.02, 0.0, rng.normal(0, 0.02)))
         x += width + rng.exponential(0.12)
+    return found
+
+
+def _along_wall(
+    rng: Rng,
+    use: str,
+    style: fitted.Kitchen,
+    length: Number,
+    hole: Hole | None,
+    height: Number,
+    corner: Number,
+) -> Parts:
+    """What is built along a wall, or the furniture that stands there."""
+    if rng.uniform() >= FITTED[use]:
+        if rng.uniform() >= 0.1:
+            return _furnished(rng, length, hole, corner)
+        spans = fitted.spans_of_wall(length, hole, 0.8)
+        return [each for span in spans for each in fitted.wardrobe(rng, span, height)]
+    spans = fitted.spans_of_wall(length, hole, 0.6)
+    if use == "kitchen":
+        return [each for span in spans for each in fitted.kitchen_run(rng, style, span)]
+    return [each for span in spans for each in fitted.rack(rng, span, height)]
+
+
+def _built_in(rng: Rng, use: str, walling: Material, width: Number, depth: Number, height: Number) -> Parts:
+    """What stands free and reaches the ceiling."""
+    found: Parts = []
+    if rng.uniform() < 0.3:
+        found += fitted.closet(rng, walling, width, depth, height)
+    if rng.uniform() < (0.6 if use == "cellar" else 0.1):
+        found += fitted.posts(rng, width, depth, height)
+    if rng.uniform() < (0.8 if use == "cellar" else 0.07):
+        found += fitted.overhead(rng, width, depth, height)
+    if use == "cellar" and rng.uniform() < 0.5:
+        at = rng.uniform(-0.45, 0.45, 2) * (width, depth)
+        found += moved(fitted.boiler(rng), pose(*at, 0, rng.uniform(0, 6.3)))
     return found
 
 
@@ -258,7 +304,10 @@ def at_furniture(target: Float[Array, "3"], width: Number, depth: Number, rng: R
 
 def room(rng: Rng) -> tuple[Place, Viewpoint]:
     """A furnished room with its middle at the origin, and views from about eye height."""
-    width, depth, height = rng.uniform(2.6, 7.5), rng.uniform(2.8, 8.5), rng.uniform(2.3, 3.2)
+    shares = np.array([share for share, *_ in ROOMS.values()])
+    use = str(rng.choice(list(ROOMS), p=shares / shares.sum()))
+    (width, depth), height = rng.uniform(*ROOMS[use][1:], 2), rng.uniform(2.1, 3.2)
+    style = fitted.Kitchen.drawn(rng, height)
     walling, floor, day = _walling(rng), _flooring(rng), rng.choice([0.05, 1.5, 3.0, 6.0])
     ceiling = (bright(rng, 0.6, 0.06),) * 3
     parts = [
@@ -273,7 +322,8 @@ def room(rng: Rng) -> tuple[Place, Viewpoint]:
             hole = _hole(rng, length, height, kind < 0.45)
         own = walling if rng.uniform() < 0.85 else _walling(rng)
         wall = _wall(length, height, hole, own)
-        furniture += moved(_furnished(rng, length, hole, 0.1 if side % 2 else 0.75), frame)
+        corner = 0.1 if side % 2 else 0.75
+        furniture += moved(_along_wall(rng, use, style, length, hole, height, corner), frame)
         if hole is None:
             wall += _on_wall(rng, length, height)
         elif hole[2] > 0:
@@ -283,6 +333,7 @@ def room(rng: Rng) -> tuple[Place, Viewpoint]:
         else:
             wall += _doorway(rng, hole, own, floor)
         parts += moved(wall, frame)
+    furniture += _built_in(rng, use, walling, width, depth, height)
     parts += furniture
     fittings, ceiling_lamps = _ceiling_lamps(rng, width, depth, height)
     parts += fittings

@@ -25,10 +25,10 @@ FIELD_OF_VIEW = (40.0, 80.0)  # degrees, of the shorter side of the picture
 
 # The kinds of place, and how often each is drawn.
 PLACES: Mapping[str, tuple[Callable[[Rng], tuple[Place, Viewpoint]], Number]] = {
-    "room": (room, 0.5),
-    "still_life": (still_life, 0.15),
-    "street": (street, 0.25),
-    "land": (land, 0.1),
+    "room": (room, 0.6),
+    "still_life": (still_life, 0.12),
+    "street": (street, 0.2),
+    "land": (land, 0.08),
 }
 
 
