@@ -3,7 +3,7 @@
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # As the command does, and for the same reason: torch's idle workers must not spin on cores others need.
@@ -11,6 +11,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
 import torch
+
+from render.cli import main
 
 # A suite that a shell runs in the background ignores Ctrl-C, and so would the programs that it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -48,6 +50,21 @@ def seed(pytestconfig: pytest.Config) -> int:
 def generator(seed: int) -> torch.Generator:
     """A seeded generator on the CPU."""
     return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def call_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """`render ARGUMENTS` in this process and a folder of its own, or `cwd`: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object, cwd: Path = tmp_path) -> tuple[int, str, str]:
+        monkeypatch.chdir(cwd)
+        code = main([*map(str, arguments)])
+        return code, *capfd.readouterr()
+
+    return run
 
 
 @pytest.fixture(scope="session")

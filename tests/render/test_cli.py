@@ -1,11 +1,10 @@
 """The command line as people use it: real processes, files and exit codes."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,10 @@ import torch
 from fields.kernels.library import kernels_available
 from render import checkpoint
 from render.checkpoint import CheckpointError
-from render.cli import main
 from render.commands.scenes import holdings
+from tests import commands
+from tests.commands import ROOT, wait_for
 
-ROOT = Path(__file__).parents[2]
 # The command, with a method that learns in milliseconds.
 PROGRAM = """
 import sys
@@ -28,35 +27,14 @@ sys.exit(main())
 """
 
 
-def start(*arguments, cwd, **environment):
-    """A running `render ARGUMENTS`."""
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def run(*arguments, cwd, **environment):
-    """Exit code, stdout and stderr of `render ARGUMENTS`."""
-    process = start(*arguments, cwd=cwd, **environment)
-    out, err = process.communicate(timeout=120)
-    return process.returncode, out, err
+start = partial(commands.start, program=PROGRAM)
+run = partial(commands.run, program=PROGRAM)
 
 
 @pytest.fixture
-def call(mean_method, monkeypatch, capfd):
+def call(mean_method, call_here):
     """The same in this process, for what needs no process of its own."""
-
-    def run_here(*arguments, cwd):
-        monkeypatch.chdir(cwd)
-        code = main([*map(str, arguments)])
-        return code, *capfd.readouterr()
-
-    return run_here
+    return call_here
 
 
 def state_of(folder: Path) -> dict[str, torch.Tensor]:
@@ -200,13 +178,6 @@ def test_a_resume_cannot_change_what_was_trained(trained, toy_folder, call):
     assert code == 1 and "was trained with seed=0, a resume cannot make that 7" in err
     code, _, err = call("train", toy_folder, "--resume", "--set", "rays=7", cwd=folder)
     assert code == 1 and "was trained with rays=64" in err
-
-
-def wait_for(condition, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.01)
 
 
 def has_checkpoint(folder: Path) -> bool:

@@ -1,21 +1,20 @@
 """`render train PHOTOS`: poses are found first, once, and whatever stops it can be gone on with."""
 
 import json
-import os
 import shlex
 import signal
-import subprocess
-import sys
+from functools import partial
 
 import pytest
 from PIL import Image
 
 from render import checkpoint
-from render.cli import main
 from scenes import formats
 from scenes.generate.analytic import generate
 from scenes.images import write_png
-from tests.render.test_cli import PROGRAM, ROOT, SLOWLY, wait_for
+from tests import commands
+from tests.commands import wait_for
+from tests.render.test_cli import PROGRAM, SLOWLY
 from tests.tools.test_poses import cameras, features, picture
 from tests.tools.test_poses_frames import write_video
 from tools.poses.command import parsed, settle
@@ -24,15 +23,9 @@ QUICK = ("--method", "mean", "--steps", 5)
 
 
 @pytest.fixture
-def call(mean_method, monkeypatch, capfd, tmp_path):
+def call(mean_method, call_here):
     """Exit code, stdout and stderr of `render train ARGUMENTS`, in tmp_path."""
-    monkeypatch.chdir(tmp_path)
-
-    def run_here(*arguments):
-        code = main(["train", *map(str, arguments)])
-        return code, *capfd.readouterr()
-
-    return run_here
+    return partial(call_here, "train")
 
 
 @pytest.fixture
@@ -59,14 +52,7 @@ def test_photographs_become_a_run_whatever_stops_it_on_the_way(tmp_path):
     database = tmp_path / "runs" / "my room.scene.partial" / "database.db"
 
     def start(*arguments):
-        return subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, "train", *map(str, arguments)],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return commands.start("train", *arguments, cwd=tmp_path, program=PROGRAM)
 
     process = start("my room", "--method", "mean", "--steps", 100000, *SLOWLY, "--hold-out", "0")
     wait_for(lambda: process.poll() is not None or features(database))

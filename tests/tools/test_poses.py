@@ -4,12 +4,9 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pycolmap
@@ -20,32 +17,24 @@ from PIL import Image
 from scenes import formats
 from scenes.cameras import Cameras
 from scenes.generate.analytic import Box, Panel, cast
+from tests import commands
+from tests.commands import PROGRAM
 from tools.poses import command
 from tools.poses.photos import PosesError
 
-ROOT = Path(__file__).parents[2]
-PROGRAM = "import sys; from render.cli import main; sys.exit(main())"
 WITHOUT_PYCOLMAP = "import sys; sys.modules['pycolmap'] = None; " + PROGRAM
 WIDTH, HEIGHT, FOV = 320, 240, 45.0
 VIEWS = 8
 
 
-def start(*arguments, program=PROGRAM, cwd):
-    return subprocess.Popen(
-        [sys.executable, "-c", program, "poses", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def start(*arguments, **options):
+    """A running `render poses ARGUMENTS`."""
+    return commands.start("poses", *arguments, **options)
 
 
-def run(*arguments, cwd, **options):
+def run(*arguments, **options):
     """Exit code, stdout and stderr of `render poses ARGUMENTS`."""
-    process = start(*arguments, cwd=cwd, **options)
-    out, err = process.communicate(timeout=120)
-    return process.returncode, out, err
+    return commands.run("poses", *arguments, **options)
 
 
 def mottled(seed, cells):

@@ -8,7 +8,7 @@ Colours are sRGB in [0, 1], channels first; values of depth are NaN where nothin
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Float, UInt8
@@ -41,7 +41,8 @@ class Shares:
 
 
 USUAL = Shares()
-MIRRORED = Shares(least_side=1, stretch=0, blurred=0, recoloured=0, noisy=0, framed=0)
+UNTOUCHED = Shares(1, *(0,) * (len(fields(Shares)) - 1))
+MIRRORED = replace(UNTOUCHED, mirrored=0.5)
 
 
 def uniform(low: float | int, high: float | int, generator: torch.Generator) -> float:

@@ -6,6 +6,7 @@ whenever they come up, so that those that are kept need not be made again.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from scenes.random import bits
-from tools.depth.augmentation import Shares, augmented
+from tools.depth.augmentation import USUAL, augmented
 from tools.depth.batches import Labels, shrunk
 from tools.depth.losses import Kind
 from tools.multiplane.inpainting import first_guess
@@ -29,7 +30,8 @@ from tools.multiplane.warp_back import (
 
 MOTIONS = Motions()
 DRAWN, MIRRORED, VARIANT = 0, 1, 2  # streams of scenes.random
-SHARES = Shares(mirrored=0, blurred=0, noisy=0, framed=0)  # noise cannot be foretold; mirrored when drawn
+# Noise cannot be foretold, and pictures are mirrored when they are drawn.
+SHARES = replace(USUAL, mirrored=0, blurred=0, noisy=0, framed=0)
 
 
 class Holes(NamedTuple):

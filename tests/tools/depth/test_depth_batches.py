@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from tests.tools.depth.depth_sets import Numbered, Slopes
-from tools.depth.augmentation import Shares
+from tools.depth.augmentation import UNTOUCHED
 from tools.depth.batches import Batches, shrunk
 
-UNTOUCHED = Shares(least_side=1, stretch=0, mirrored=0, blurred=0, recoloured=0, noisy=0, framed=0)
 SHAPES = ((64, 32), (32, 64))
 
 

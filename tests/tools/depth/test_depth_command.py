@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +23,9 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def call(bright_is_near, tmp_path, monkeypatch, capfd):
-    """`render depth ARGUMENTS` in a folder of its own: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        code = main(["depth", *map(str, arguments)])
-        return code, *capfd.readouterr()
-
-    return run
+def call(bright_is_near, call_here):
+    """Exit code, stdout and stderr of `render depth ARGUMENTS`, in tmp_path."""
+    return partial(call_here, "depth")
 
 
 def photograph(path, width=60, height=40, seed=0, **options):

@@ -1,19 +1,16 @@
 """`render depth-train` as people use it: real processes, real files and exit codes."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from render import checkpoint
-from render.cli import main
 from render.run import RunError
+from tests.commands import start, wait_for
 from tests.tools.depth.depth_sets import write_set
 from tools.depth import training_run
 from tools.depth.models import read_tensors
@@ -29,35 +26,10 @@ def sets(tmp_path_factory):
     return write_set(folder / "metres"), write_set(folder / "films", "relative_inverse", 4)
 
 
-def start(*arguments, cwd):
-    """A running `render depth-train ARGUMENTS`."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "render.cli", "depth-train", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.fixture
-def call(tmp_path, monkeypatch, capfd):
-    """The same in this process and in an empty folder: exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run_here(*arguments):
-        code = main(["depth-train", *map(str, arguments)])
-        return code, *capfd.readouterr()
-
-    return run_here
-
-
-def wait_for(condition, seconds=120.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.01)
+def call(call_here):
+    """Exit code, stdout and stderr of `render depth-train ARGUMENTS`, in tmp_path."""
+    return partial(call_here, "depth-train")
 
 
 def newest(folder: Path) -> checkpoint.Checkpoint:
@@ -69,7 +41,7 @@ def test_kill_9_and_resume_equal_the_uninterrupted_training(sets, tmp_path, call
     """Bit for bit, with nothing given but --resume: what was asked for stands in the run."""
     common = (*sets, *QUICK, *settings, "--steps", 14, "--seed", 3, "--threads", 1)
     common = (*common, "--set", "checkpoint_every=3")
-    killed = start(*common, "--out", "killed", cwd=tmp_path)
+    killed = start("depth-train", *common, "--out", "killed", cwd=tmp_path)
     wait_for(lambda: (tmp_path / "killed/checkpoints/step-3").is_dir())
     killed.kill()
     killed.communicate()
@@ -85,7 +57,7 @@ def test_kill_9_and_resume_equal_the_uninterrupted_training(sets, tmp_path, call
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_saves_and_says_how_to_go_on(sets, tmp_path, number):
-    process = start(*sets, *QUICK, "--steps", 100_000, cwd=tmp_path)
+    process = start("depth-train", *sets, *QUICK, "--steps", 100_000, cwd=tmp_path)
     wait_for((tmp_path / "runs/depth/metrics.jsonl").exists)
     process.send_signal(number)
     out, err = process.communicate(timeout=120)

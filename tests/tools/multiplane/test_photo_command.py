@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,15 +26,9 @@ SHORT = ("--method", "layers", "--planes", "4", "--frames", "2")
 
 
 @pytest.fixture
-def call(bright_is_near, tmp_path, monkeypatch, capfd):
-    """`render photo ARGUMENTS` in a folder of its own: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        code = main(["photo", *map(str, arguments)])
-        return code, *capfd.readouterr()
-
-    return run
+def call(bright_is_near, call_here):
+    """Exit code, stdout and stderr of `render photo ARGUMENTS`, in tmp_path."""
+    return partial(call_here, "photo")
 
 
 def test_the_words_of_the_command_are_those_of_what_it_calls():

@@ -1,19 +1,17 @@
 """`render photo-train` as people use it: real processes, real files and exit codes."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from render import checkpoint
-from render.cli import main
 from scenes.generate.collection import generate
+from tests.commands import start
 from tools.depth.models import read_tensors
 from tools.multiplane import training_run
 from tools.multiplane.predict import read_planes_network
@@ -30,28 +28,10 @@ def views(tmp_path_factory) -> Path:
     return folder
 
 
-def start(*arguments, cwd):
-    """A running `render photo-train ARGUMENTS`."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "render.cli", "photo-train", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 @pytest.fixture
-def call(tmp_path, monkeypatch, capfd):
-    """The same in this process and in an empty folder: exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run_here(*arguments):
-        code = main(["photo-train", *map(str, arguments)])
-        return code, *capfd.readouterr()
-
-    return run_here
+def call(call_here):
+    """Exit code, stdout and stderr of `render photo-train ARGUMENTS`, in tmp_path."""
+    return partial(call_here, "photo-train")
 
 
 def newest(folder: Path) -> checkpoint.Checkpoint:
@@ -61,7 +41,7 @@ def newest(folder: Path) -> checkpoint.Checkpoint:
 def test_kill_9_and_resume_equal_the_uninterrupted_training(views, tmp_path, call):
     """Bit for bit through all stages, with nothing given but --resume; what is written is the mean."""
     common = (views, *QUICK, "--steps", 7, "--seed", 3, "--set", "checkpoint_every=2")
-    killed = start(*common, "--out", "killed", cwd=tmp_path)
+    killed = start("photo-train", *common, "--out", "killed", cwd=tmp_path)
     deadline = time.monotonic() + 120
     while not (tmp_path / "killed/checkpoints/step-2").is_dir():
         assert time.monotonic() < deadline and killed.poll() is None, "nothing happened"
