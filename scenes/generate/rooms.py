@@ -5,7 +5,7 @@ plausible. Cameras are OpenCV, +Z of the world is up, lengths are metres.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,13 +13,17 @@ from jaxtyping import Float, UInt8
 
 from scenes.cameras import Cameras
 from scenes.generate.developing import develop
+from scenes.generate.furniture import bright, colour
 from scenes.generate.interiors import Viewpoint, room, still_life
 from scenes.generate.lighting import Caster, Place, look, pixel_rays
-from scenes.generate.parts import Number, Rng
+from scenes.generate.parts import Material, Number, Part, Rng
 from scenes.generate.streets import land, street
+from scenes.generate.textures import PATTERNS
 
 Array = np.ndarray
 TRIES = 12  # views of a place that are looked at before the best is taken
+ANY_MATERIAL = 0.5  # share of places in which nothing tells by its colours what it is
+KEPT = 0.15  # share of materials that stay there
 NEAREST, FREE = 0.35, 0.9  # metres: what the nearest 3 % of a view and its median should be away
 FIELD_OF_VIEW = (40.0, 80.0)  # degrees, of the shorter side of the picture
 
@@ -39,6 +43,26 @@ class RGBD:
     rgb: UInt8[Array, "h w 3"]
     z_depth: Float[Array, "h w"]
     camera: Cameras
+
+
+def any_material(rng: Rng) -> Material:
+    """Whatever pattern in whatever colours, from fine to coarse."""
+    pattern, scale = str(rng.choice(list(PATTERNS))), 10 ** rng.uniform(-1.7, 0.5)
+    a, b, c = (colour(rng, 1.0) if rng.uniform() < 0.7 else bright(rng) for _ in range(3))
+    return Material(pattern, (a, b, c), scale, rng.uniform() ** 2)
+
+
+def of_any_material(parts: Sequence[Part], rng: Rng) -> list[Part]:
+    """The same shapes made of anything, but for what glows; what was of one material is of one again.
+
+    Domain randomisation (Tobin et al. 2017): what is left to go by is shapes, shading and perspective.
+    """
+    drawn: dict[int, Material] = {}
+    for each in parts:
+        if id(each.material) not in drawn:
+            stays = each.material.glow > 0 or rng.uniform() < KEPT
+            drawn[id(each.material)] = each.material if stays else any_material(rng)
+    return [each._replace(material=drawn[id(each.material)]) for each in parts]
 
 
 def _framing(z_depth: Float[Array, " n"]) -> float:
@@ -70,6 +94,8 @@ def _lens(width: int, height: int, kind: str | None, rng: Rng) -> Lens:
     weights = np.array([weight for _, weight in PLACES.values()])
     drawn = list(PLACES)[rng.choice(len(PLACES), p=weights / weights.sum())]
     place, viewpoint = PLACES[kind or drawn][0](rng)
+    if rng.uniform() < ANY_MATERIAL:
+        place = replace(place, parts=of_any_material(place.parts, rng))
     caster = Caster(place)
     half_angle = np.radians(rng.uniform(*FIELD_OF_VIEW)) / 2
     focal = 0.5 * min(width, height) / np.tan(half_angle)

@@ -1,6 +1,7 @@
 """Made-up RGB-D pictures: depth against closed forms, views against each other, seeds, variety."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from scenes.generate import lighting
 from scenes.generate.interiors import at_furniture, looking
 from scenes.generate.lighting import Caster, Lamp, Place, look, pixel_rays
 from scenes.generate.parts import Material, Mesh, part, rounded, shapes
-from scenes.generate.rooms import PLACES, neighbours, rgbd, views
+from scenes.generate.rooms import PLACES, neighbours, of_any_material, rgbd, views
 from scenes.generate.textures import PATTERNS, Spots, noise
 
 WIDTH, HEIGHT = 96, 72
@@ -199,3 +200,22 @@ def test_who_looks_at_furniture_stands_in_the_room_and_has_it_before_him():
         way = target - pose[:3, 3]
         before.append(way @ pose[:3, 2] / np.linalg.norm(way))
     assert np.mean(np.array(before) > np.cos(0.5)) > 0.85
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_of_any_material_only_colours_change(kind: str):
+    """Depth is the same to the bit; what was of one material is of one again, and what glows stays."""
+    place, viewpoint = PLACES[kind][0](np.random.default_rng(4))
+    camera_to_world = viewpoint(np.random.default_rng(5))
+    dressed = replace(place, parts=of_any_material(place.parts, np.random.default_rng(6)))
+    seen, other = (
+        look(Caster(each), camera_to_world, 70.0, WIDTH, HEIGHT, np.random.default_rng(7))
+        for each in (place, dressed)
+    )
+    assert np.array_equal(seen[1], other[1]) and not np.allclose(seen[0], other[0], atol=0.1)
+    pairs = {(id(a.material), id(b.material)) for a, b in zip(place.parts, dressed.parts, strict=True)}
+    assert len(pairs) == len({id(part.material) for part in place.parts})
+    for a, b in zip(place.parts, dressed.parts, strict=True):
+        assert b.material is a.material or a.material.glow == 0
+    stayed = np.mean([a == b for a, b in pairs])
+    assert stayed < 0.5
