@@ -76,7 +76,8 @@ def add_predictor_options(parser: Parser) -> None:
     parser.add_argument(
         "--predicted-kind",
         choices=KINDS,
-        help="what they are (default: relative_inverse with --align inverse, else z_depth)",
+        help="what they are (default: what files of render depth say of themselves; of others "
+        "relative_inverse with --align inverse, else z_depth)",
     )
     parser.add_argument(
         "--predicted-unit",
@@ -169,14 +170,14 @@ def models(options: Namespace) -> Iterator[Any]:
 
 def predictions_of(found: Any, options: Namespace) -> Any:
     """What was predicted of a data set."""
-    from tools.depth.evaluation import predictions
+    from tools.depth.predictions import predictions
 
-    kind = options.predicted_kind or ("relative_inverse" if options.align == "inverse" else "z_depth")
+    asked, otherwise = options.predicted_kind, "relative_inverse" if options.align == "inverse" else "z_depth"
     unit, pictures = options.predicted_unit, found if isinstance(found, tuple) else found.pairs
-    if unit is None and not isinstance(found, tuple) and kind == found.kind:
+    if unit is None and not isinstance(found, tuple) and (asked or otherwise) == found.kind:
         unit = found.unit
     stems = {picture.name: picture.rgb.stem for picture in pictures}
-    return predictions(options.predictions, stems, kind, unit)
+    return predictions(options.predictions, stems, asked, otherwise, unit)
 
 
 def table(result: Any) -> str:

@@ -25,7 +25,8 @@ from tools.depth.ordinal import Question
 from tools.depth.pairs import DepthSet, DepthSetError, Labelled
 from tools.depth.predict import predicted, sized
 
-SUFFIXES = (".npy", ".png", ".tif", ".tiff")  # of predictions, in the order in which they are looked for
+# What networks answer (tools/depth/predict.py), as data sets call it.
+KIND_OF: Mapping[str, Kind] = {"inverse_relative": "relative_inverse", "metric": "z_depth"}
 MARGIN = 2.0  # without a protocol: how many times nearer and farther than all that is known a guess may be
 LEAST = 1e-6  # share of the largest value that 0 is taken for where 1 over it is wanted
 
@@ -181,10 +182,21 @@ def _measured(predictor: Predictor, seen: Seen, alignment: Alignment) -> dict[st
     seconds = time.perf_counter() - began
     brought = "median" if alignment == "none" and not predictor.metric else alignment
     try:
+        check_known(guess, seen.mask)
         values = evaluate(wanted(guess, brought), seen.truth, seen.protocol, brought)
     except ValueError as error:
         raise DepthSetError(f"{seen.name}: {predictor.name}: {error}") from error
     return {**values, "seconds": seconds}
+
+
+def check_known(guess: Guess, mask: Bool[Tensor, "h w"]) -> None:
+    """Raises ValueError for z_depth of 0 or less, which says nothing, at pixels that count."""
+    if guess.values.shape != mask.shape or guess.kind != "z_depth":
+        return
+    if count := int((guess.values[mask] <= 0).sum()):
+        raise ValueError(
+            f"its z_depth is 0 or less at {count} of {int(mask.sum())} pixels that count; fill them"
+        )
 
 
 def wanted(guess: Guess, alignment: Alignment) -> Float[Tensor, "h w"]:
@@ -211,48 +223,12 @@ def network(
     """
     model = sized(released(name), size)
     made = read_model(name, weights).to(usable_device(device))
-    kinds: dict[str, Kind] = {"inverse_relative": "relative_inverse", "metric": "z_depth"}
 
     def guess(seen: Seen) -> Guess:
         found = predicted(made, model, seen.rgb)
-        return Guess(found.values, kinds[found.kind])
+        return Guess(found.values, KIND_OF[found.kind])
 
     return Predictor(name, guess)
-
-
-def predictions(folder: Path, stems: Mapping[str, str], kind: Kind, unit: float | int | None) -> Predictor:
-    """Files of a folder, named as the pictures or as `render depth` does: .npy, or counts of `unit`.
-
-    stems: the names of pictures' files without suffix, by the pictures' names
-    Raises: DepthSetError if one is missing, or there are pictures of z_depth whose unit nobody knows.
-    """
-    files = {name: _file_for(folder, name, stem, kind) for name, stem in stems.items()}
-    if missing := [name for name, file in files.items() if file is None]:
-        raise DepthSetError(
-            f"{folder}: holds no prediction {missing[0]}{SUFFIXES[0]} or {SUFFIXES[1]} ({len(missing)} of "
-            f"{len(files)} are missing); name them as the pictures"
-        )
-    step = unit or (1.0 if kind == "relative_inverse" else None)
-    if step is None and any(file.suffix != ".npy" for file in files.values() if file):
-        raise DepthSetError(f"{folder}: nothing tells what a count in it means; give --predicted-unit")
-
-    def guess(seen: Seen) -> Guess:
-        file = files[seen.name]
-        values = read_depth(file) * (1.0 if file.suffix == ".npy" else step)
-        if values.shape != seen.truth.shape:
-            sizes = " and ".join(f"{width} x {height}" for height, width in (values.shape, seen.truth.shape))
-            raise DepthSetError(f"{file}: it and its picture are {sizes}; resize the prediction")
-        return Guess(values, kind)
-
-    return Predictor(f"predictions in {folder}", guess)
-
-
-def _file_for(folder: Path, name: str, stem: str, kind: Kind) -> Path | None:
-    names = [f"{each}{suffix}" for each in (name, stem) for suffix in SUFFIXES]
-    names.append(f"{stem}-depth.npy")
-    if kind == "relative_inverse":  # the pictures of `render depth` have a shift, too
-        names.append(f"{stem}-depth.png")
-    return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def constant(seen: Seen) -> Guess:

@@ -139,7 +139,8 @@ def annotated(folder: Path) -> DepthSet | None:
         rgb, depth = (_ending(label, folder, entry.get(key), key) for key in ("rgb", "depth"))
         scales.add(finite(label, "depth_scale", entry.get("depth_scale"), 0))
         camera = _four(label, entry["cam_in"]) if "cam_in" in entry else None
-        pairs.append(Pair(rgb.stem, rgb, depth, camera))
+        name = rgb.relative_to(folder).with_suffix("").as_posix()
+        pairs.append(Pair(name, rgb, depth, camera))
     if len(scales) > 1:
         raise DepthSetError(f"{file}: depth_scale is {sorted(scales)}; a set must have one: divide it")
     scale = scales.pop()
