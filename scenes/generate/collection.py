@@ -39,7 +39,7 @@ WELL_TOLD = 50.0  # metres
 # To the right or left, downwards and forwards, in z_depths of what is nearest.
 ASIDE = ((0.08, 0.22), (-0.06, 0.06), (-0.15, 0.2))
 FORMAT, VERSION = "render-depth-set", 1
-MADE, VERSION_MADE = "render-rooms", 1
+MADE, VERSION_MADE = "render-rooms", 2  # another version wherever a seed comes to mean other pictures
 UNFINISHED = ".unfinished"
 QUALITY = 95  # of the JPEG pictures
 # Not multiprocessing: that runs the program's main module anew, which need not be made for it.
@@ -122,15 +122,28 @@ def begin(out: Path, recipe: Recipe) -> None:
             )
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SceneError(f"{out}: is there already and holds something else; name another folder")
-    for part in PARTS:
-        (out / part).mkdir(parents=True, exist_ok=True)
-        for left in (out / part).glob(f".*{UNFINISHED}"):
-            left.unlink()
+    out.mkdir(parents=True, exist_ok=True)
     put(file, write_json, told)
+    for part in PARTS:
+        (out / part).mkdir(exist_ok=True)
+        for left in filter(_abandoned, (out / part).glob(f".*{UNFINISHED}")):
+            left.unlink(missing_ok=True)
+
+
+def _abandoned(unfinished: Path) -> bool:
+    """Whether the process that began to write a file is there no more; see `put`."""
+    try:
+        os.kill(int(unfinished.suffixes[-2][1:]), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 def _spelled(told: dict) -> str:
-    return f"{told.get('subject')}, seed {told.get('seed')}, {told.get('width')} x {told.get('height')}"
+    size = f"{told.get('width')} x {told.get('height')}"
+    return f"{told.get('subject')}, seed {told.get('seed')}, {size}, generator {told.get('version')}"
 
 
 def file_of(out: Path, part: str, place: int, view: int) -> Path:

@@ -63,13 +63,15 @@ class Kitchen:
         )
 
 
-def spans_of_wall(length: Number, hole: tuple[Number, ...] | None, least: Number) -> list[Span]:
-    """What of a wall can be built along: all of it, or what lies beside a door or a low window.
+def spans_of_wall(
+    length: Number, hole: tuple[Number, ...] | None, least: Number, tall: Number = np.inf
+) -> list[Span]:
+    """What of a wall can be built along: all of it, or what lies beside a door or a window.
 
-    hole: left, right, bottom and top of it; least: metres a span must have.
+    hole: left, right, bottom and top of it; least: metres a span must have; tall: how high it is built.
     """
     whole = -length / 2, length / 2
-    if hole is None or hole[2] > 1.0:
+    if hole is None or hole[2] >= tall:
         return [whole]
     left, right = hole[0] - 0.1, hole[1] + 0.1
     return [(a, b) for a, b in ((whole[0], left), (right, whole[1])) if b - a > least]

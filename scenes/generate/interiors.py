@@ -33,6 +33,7 @@ Hole = tuple[Number, Number, Number, Number]  # left, right, bottom, top on a wa
 THICK = 0.2  # metres, of walls
 # What a room is for, with how often it is drawn, and its least and greatest sides in metres.
 ROOMS = {"living": (0.6, 2.6, 8.0), "kitchen": (0.25, 2.2, 6.0), "cellar": (0.15, 2.4, 8.0)}
+SILLS = {"living": (0.3, 1.0), "kitchen": (0.8, 1.3), "cellar": (0.9, 1.6)}  # metres up, of windows
 FITTED = {"living": 0.0, "kitchen": 0.65, "cellar": 0.45}  # share of their walls that are built along
 AT_FURNITURE = 0.5  # share of views of a room that are of a piece of it; the others look across the room
 
@@ -221,9 +222,10 @@ def _along_wall(
             return _furnished(rng, length, hole, corner)
         spans = fitted.spans_of_wall(length, hole, 0.8)
         return [each for span in spans for each in fitted.wardrobe(rng, span, height)]
-    spans = fitted.spans_of_wall(length, hole, 0.6)
     if use == "kitchen":
+        spans = fitted.spans_of_wall(length, hole, 0.6, style.high)
         return [each for span in spans for each in fitted.kitchen_run(rng, style, span)]
+    spans = fitted.spans_of_wall(length, hole, 0.6)
     return [each for span in spans for each in fitted.rack(rng, span, height)]
 
 
@@ -270,10 +272,10 @@ def _in_the_middle(rng: Rng, width: Number, depth: Number) -> Parts:
     return found
 
 
-def _hole(rng: Rng, length: Number, height: Number, window: bool) -> Hole:
+def _hole(rng: Rng, length: Number, height: Number, window: bool, sill: tuple[Number, Number]) -> Hole:
     wide = rng.uniform(0.7, 0.6 * length) if window else rng.uniform(0.75, 1.0)
     x = rng.uniform(-0.5, 0.5) * (length - wide - 0.3)
-    low, high = (rng.uniform(0.3, 1.0), rng.uniform(1.8, height - 0.15)) if window else (0.0, 2.05)
+    low, high = (rng.uniform(*sill), rng.uniform(1.8, height - 0.15)) if window else (0.0, 2.05)
     return (x - wide / 2, x + wide / 2, low, high)
 
 
@@ -319,7 +321,7 @@ def room(rng: Rng) -> tuple[Place, Viewpoint]:
         frame = pose(turn=side * np.pi / 2) @ pose(0, -away / 2)
         kind, hole = rng.uniform(), None
         if kind < 0.7:
-            hole = _hole(rng, length, height, kind < 0.45)
+            hole = _hole(rng, length, height, kind < 0.45, SILLS[use])
         own = walling if rng.uniform() < 0.85 else _walling(rng)
         wall = _wall(length, height, hole, own)
         corner = 0.1 if side % 2 else 0.75

@@ -67,8 +67,8 @@ def test_a_closet_touches_a_wall_and_leaves_room():
 
 def test_nothing_is_built_before_a_door_or_a_low_window():
     assert spans_of_wall(4.0, None, 0.6) == [(-2.0, 2.0)]
-    assert spans_of_wall(4.0, (-1.0, 1.0, 1.1, 2.0), 0.6) == [(-2.0, 2.0)]  # above the worktop
-    for bottom in (0.0, 0.8):
-        assert spans_of_wall(4.0, (0.0, 0.9, bottom, 2.0), 0.6) == [(-2.0, -0.1), (1.0, 2.0)]
+    assert spans_of_wall(4.0, (-1.0, 1.0, 1.1, 2.0), 0.6, tall=0.9) == [(-2.0, 2.0)]
+    for bottom, tall in ((0.0, 0.9), (0.8, 0.9), (1.1, 2.0), (1.1, np.inf)):
+        assert spans_of_wall(4.0, (0.0, 0.9, bottom, 2.0), 0.6, tall) == [(-2.0, -0.1), (1.0, 2.0)]
     assert spans_of_wall(4.0, (0.6, 1.5, 0.0, 2.0), 0.6) == [(-2.0, 0.5)]
     assert spans_of_wall(1.0, (-0.4, 0.4, 0.0, 2.0), 0.6) == []

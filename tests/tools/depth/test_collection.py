@@ -1,5 +1,6 @@
 """Folders of made-up pictures: what is written is read back, and is the same however it was made."""
 
+import hashlib
 import json
 import os
 import signal
@@ -15,8 +16,8 @@ from torch.testing import assert_close
 
 from render.cli import main
 from scenes.generate import collection
-from scenes.generate.collection import UNIT, WELL_TOLD, Recipe, counts_of, generate
-from scenes.generate.rooms import views
+from scenes.generate.collection import UNIT, VERSION_MADE, WELL_TOLD, Recipe, counts_of, generate
+from scenes.generate.rooms import PLACES, views
 from scenes.scene import SceneError
 from tools.depth.datasets import read_set
 
@@ -90,13 +91,49 @@ def test_after_a_kill_it_goes_on_and_the_set_is_the_same(whole, tmp_path):
     kept = {name: data for name, data in contents(folder).items() if "/." not in name}
     assert kept and not (folder / "dataset.json").exists()
     assert kept.items() <= contents(whole).items()
-    (folder / "rgb" / ".000001-0.jpg.1.unfinished").write_bytes(b"half a pict")
+    (folder / "rgb" / f".000001-0.jpg.{process.pid}.unfinished").write_bytes(b"half a pict")
     generate(folder, count=COUNT, workers=1, **SHAPE)
     assert contents(folder) == contents(whole)
 
 
+def test_two_that_make_one_folder_do_not_take_each_other_s_files(whole, tmp_path):
+    """What a living process is writing stays; what a dead one left is removed."""
+    folder = tmp_path / "set"
+    generate(folder, count=1, **SHAPE)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    ours, left = (folder / "rgb" / f".000000-1.jpg.{pid}.unfinished" for pid in (os.getpid(), dead.pid))
+    for file in (ours, left):
+        file.write_bytes(b"half a pict")
+    generate(folder, count=1, **SHAPE)
+    assert ours.exists() and not left.exists()
+
+
+def test_a_folder_of_another_generator_is_not_gone_on_with(tmp_path):
+    """Places that this version makes are others: views of one place would show two."""
+    folder = tmp_path / "set"
+    generate(folder, count=1, **SHAPE)
+    told = json.loads((folder / "rooms.json").read_text())
+    (folder / "rooms.json").write_text(json.dumps({**told, "version": told["version"] - 1}))
+    with pytest.raises(SceneError, match=r"generator 1, not of .*, generator 2; give"):
+        generate(folder, count=2, **SHAPE)
+
+
+def test_what_a_seed_means_has_a_version():
+    """Shapes and patterns of some places. If they change, the generator is another: raise VERSION_MADE."""
+    told = hashlib.sha256()
+    for kind, (make, _) in PLACES.items():
+        for seed in range(12):
+            place, _ = make(np.random.default_rng(seed))
+            told.update(f"{kind} {seed}".encode())
+            for each in place.parts:
+                shape = each.shape if isinstance(each.shape, str) else "mesh"
+                told.update(f"{shape} {each.material.pattern} ".encode())
+    assert (VERSION_MADE, told.hexdigest()[:12]) == (2, "01af297bff1b")
+
+
 def test_a_folder_of_something_else_is_left_alone(whole, tmp_path):
-    with pytest.raises(SceneError, match=r"is of rooms, seed 3, 32 x 24, not of rooms, seed 4, .*; give"):
+    with pytest.raises(SceneError, match=r"is of rooms, seed 3, 32 x 24, .*, not of rooms, seed 4, .*; give"):
         generate(whole, count=COUNT, **{**SHAPE, "seed": 4})
     with pytest.raises(SceneError, match="not of neighbours, seed 3"):
         generate(whole, count=COUNT, subject="neighbours", **SHAPE)
