@@ -49,12 +49,15 @@ def ssim(
     windows, total = height - WINDOW + 1, torch.zeros_like(picture[..., 0, 0, 0])
     for top in range(0, windows, STRIP):
         rows = slice(top, min(top + STRIP, windows) + WINDOW - 1)
-        total = total + _similarity(picture[..., rows, :, :], truth[..., rows, :, :], data_range)
+        strip = ssim_map(picture[..., rows, :, :], truth[..., rows, :, :], data_range)
+        total = total + strip.sum(dim=(-3, -2, -1))
     return total / (windows * (width - WINDOW + 1) * picture.shape[-1])
 
 
-def _similarity(picture: Tensor, truth: Tensor, data_range: float) -> Float[Tensor, "*n"]:
-    """Sum of SSIM over channels and windows."""
+def ssim_map(
+    picture: Float[Tensor, "*n h w c"], truth: Float[Tensor, "*n h w c"], data_range: float = 1.0
+) -> Float[Tensor, "*n _ _ c"]:
+    """SSIM of each window that lies wholly inside; the first one's middle is the pixel (5, 5)."""
     mean_p, mean_t = _local_mean(picture), _local_mean(truth)
     variance_p = _local_mean(picture * picture) - mean_p**2
     variance_t = _local_mean(truth * truth) - mean_t**2
@@ -62,7 +65,7 @@ def _similarity(picture: Tensor, truth: Tensor, data_range: float) -> Float[Tens
     c1, c2 = (K1 * data_range) ** 2, (K2 * data_range) ** 2  # the paper's C_1, C_2 (Eq. 13)
     luminance = (2 * mean_p * mean_t + c1) / (mean_p**2 + mean_t**2 + c1)
     structure = (2 * covariance + c2) / (variance_p + variance_t + c2)
-    return (luminance * structure).sum(dim=(-3, -2, -1))
+    return luminance * structure
 
 
 def _local_mean(image: Tensor) -> Tensor:

@@ -15,12 +15,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from render.metrics import WINDOW, ssim
+from render.metrics import WINDOW, ssim, ssim_map
 from tools.multiplane.planes import FAR, NEAR, even_planes
 
 Pictures = Float[Tensor, "b 3 h w"]
 Disparities = Float[Tensor, "b h w"]
-Masks = Bool[Tensor, "b h w"]
+Shares = Float[Tensor, "b h w"] | Bool[Tensor, "b h w"]  # of each pixel that counts
 Planes = Float[Tensor, "b n"]
 Loss = Float[Tensor, ""]
 
@@ -41,15 +41,27 @@ def dissimilarity(rgb: Pictures, truth: Pictures) -> Loss:
     return 1 - ssim(rgb.permute(0, 2, 3, 1), truth.permute(0, 2, 3, 1)).mean()
 
 
-def only(mask: Masks, found: Pictures, truth: Pictures) -> Pictures:
-    """What was found inside of the mask, and the truth elsewhere, where there is nothing to learn then."""
-    return torch.where(mask[:, None], found, truth)
+def absolute_in(weight: Shares, found: Float[Tensor, "b c h w"], truth: Float[Tensor, "b c h w"]) -> Loss:
+    """Mean |difference| of what has weight in a picture, mean over pictures; those without any have 0."""
+    return _mean_in(weight, (found - truth).abs().mean(dim=1))
 
 
-def absolute_in(mask: Masks, found: Float[Tensor, "b c h w"], truth: Float[Tensor, "b c h w"]) -> Loss:
-    """Mean |difference| over the mask; 0 for an empty one."""
-    error = torch.where(mask[:, None], (found - truth).abs(), 0.0)
-    return error.sum() / (mask.sum() * found.shape[1]).clamp(min=1)
+def dissimilarity_in(weight: Shares, rgb: Pictures, truth: Pictures) -> Loss:
+    """Mean 1 - SSIM of the windows about pixels with weight; what has none is taken for the truth.
+
+    0 for pictures that are smaller than the window, and for those without any weight.
+    """
+    if min(rgb.shape[2:]) < WINDOW:
+        return rgb.new_zeros(())
+    rgb = torch.where(weight[:, None] > 0, rgb, truth)
+    alike = ssim_map(rgb.permute(0, 2, 3, 1), truth.permute(0, 2, 3, 1)).mean(dim=-1)
+    edge = WINDOW // 2
+    return _mean_in(weight[:, edge:-edge, edge:-edge], 1 - alike)
+
+
+def _mean_in(weight: Shares, error: Float[Tensor, "b h w"]) -> Loss:
+    total = (weight * error).sum(dim=(1, 2)) / weight.sum(dim=(1, 2)).clamp(min=1e-6)
+    return total.mean()
 
 
 def focal_frequency(rgb: Pictures, truth: Pictures) -> Loss:
@@ -79,9 +91,8 @@ def disorder(planes: Planes) -> Loss:
 
 
 def misassigned(masks: Float[Tensor, "b n h w"], disparity: Disparities, planes: Planes) -> Loss:
-    """How far pixels lie from the planes that they are given to: mean |sum over n of FM_n (D - d_n)|."""
-    away = (disparity[:, None] - planes[:, :, None, None]).abs()
-    return (masks * away).sum(dim=1).mean()
+    """How far pixels lie from the planes that they are given to: mean |FM_n (D - d_n)|, planes and all."""
+    return (masks * (disparity[:, None] - planes[:, :, None, None]).abs()).mean()
 
 
 def imitation(planes: Planes, disparity: Disparities, share: float | int = CLUSTERED) -> Loss:

@@ -1,8 +1,9 @@
 """How the networks that make planes of a picture learn, from pairs of views, in three stages.
 
 Source: AdaMPI, arXiv:2205.11733, sections 3 and 4, and the stages and weights of its published code. First
-the planes and masks learn alone, the picture itself on every plane; then the colours, on planes that stay
-where they are; then all.
+the planes and masks learn alone; then the colours, on planes that stay where they are; then all. In the
+first stage the published code has grey planes, whose colours teach nothing; here the picture itself is on
+every plane, and what its masks let through is compared where the picture can tell it.
 """
 
 import math
@@ -216,7 +217,7 @@ class AdaMPITraining(Learner):
     ) -> tuple[dict[str, Tensor], Tensor]:
         """The losses of what the target cameras see of a stack, and the mean squared error of colours."""
         sources = halved(batch.source, scale)
-        views = []
+        images, views = [], []
         for k, (camera, target) in enumerate(zip(batch.cameras, batch.targets, strict=True)):
             here, there = (each.scaled(2**scale) for each in (camera, target))
             z_depth = 1 / planes[k].clamp(min=FAR)
@@ -224,25 +225,26 @@ class AdaMPITraining(Learner):
             if self.recipe.blends and stack.kind == "density":
                 image = blend_source(image, sources[k])
             view = render(image, there, ("rgb", "z_depth", "samples"))
-            views.append((view.rgb.permute(2, 0, 1), inverse(view.z_depth), view.samples >= SEEN_BY,
-                          inverse(composite(image).z_depth)))  # fmt: skip
-        rgb, disparity, counts, source_disparity = (torch.stack(part) for part in zip(*views, strict=True))
-        truth, hidden = halved(batch.truth, scale), halved(batch.hidden[:, None].float(), scale)[:, 0] > 0.5
+            images.append(image)
+            views.append((view.rgb.permute(2, 0, 1), inverse(view.z_depth), view.samples >= SEEN_BY))
+        rgb, disparity, counts = (torch.stack(part) for part in zip(*views, strict=True))
+        truth, hidden = halved(batch.truth, scale), halved(batch.hidden[:, None].float(), scale)[:, 0]
         wanted = halved(batch.truth_disparity.clamp(max=1)[:, None], scale)
-        rgb = losses.only(counts, rgb, truth)
+        rgb = torch.where(counts[:, None], rgb, truth)
         disparity = torch.where(counts, disparity, wanted[:, 0])
         told = {
             "absolute": losses.absolute(rgb, truth),
             "dissimilarity": losses.dissimilarity(rgb, truth),
             "disparity": losses.absolute(disparity, wanted[:, 0]),
-            "hidden_absolute": losses.absolute_in(hidden, rgb, truth),
-            "hidden_dissimilarity": losses.dissimilarity(losses.only(hidden, rgb, truth), truth),
             "hidden_disparity": losses.absolute_in(hidden, disparity[:, None], wanted),
             "frequency": losses.focal_frequency(rgb, truth),
         }
+        if stack.kind == "density":  # the picture's own colours are not those that it hides
+            told["hidden_absolute"] = losses.absolute_in(hidden, rgb, truth)
+            told["hidden_dissimilarity"] = losses.dissimilarity_in(hidden, rgb, truth)
         if scale == 0:
-            told["smoothness"] = losses.smoothness(disparity, truth)
-            told["smoothness"] = told["smoothness"] + losses.smoothness(source_disparity, sources)
+            own = torch.stack([inverse(composite(image).z_depth) for image in images])
+            told["smoothness"] = losses.smoothness(disparity, truth) + losses.smoothness(own, sources)
         return told, (rgb - truth).square().mean()
 
     def note(self) -> dict[str, str]:

@@ -1,10 +1,10 @@
 """AdaMPI's losses against slow oracles and closed forms."""
 
 import numpy as np
-import pytest
 import torch
 from torch.testing import assert_close
 
+from render.metrics import ssim
 from tools.multiplane import losses
 from tools.multiplane.planes import even_planes
 
@@ -29,17 +29,37 @@ def test_focal_frequency_of_one_wave_is_its_energy_and_knows_no_place():
     assert losses.focal_frequency(wave, wave) == 0
 
 
-def test_losses_in_a_mask_see_nothing_else(generator):
-    found, truth = torch.rand(2, 2, 3, 16, 16, generator=generator)
-    mask = torch.zeros(2, 16, 16, dtype=torch.bool)
-    mask[0, 3:5, 2:9] = True
-    error = (found - truth).abs()[0, :, 3:5, 2:9].mean()
-    assert_close(losses.absolute_in(mask, found, truth), error)
-    elsewhere = torch.where(mask[:, None], found, torch.rand(2, 3, 16, 16, generator=generator))
-    assert torch.equal(losses.only(mask, found, truth), losses.only(mask, elsewhere, truth))
-    nothing = torch.zeros_like(mask)
-    assert losses.absolute_in(nothing, found, truth) == 0
-    assert losses.dissimilarity(losses.only(nothing, found, truth), truth) == pytest.approx(0, abs=1e-6)
+def test_losses_by_weight_are_means_of_each_picture_and_see_nothing_else(generator):
+    found, truth = torch.rand(2, 3, 3, 20, 20, generator=generator)
+    weight = torch.zeros(3, 20, 20)  # the third picture has none
+    weight[0, 6:9, 8:11], weight[1, 7, 7], weight[1, 8, 12] = 1.0, 1.0, 0.25
+    error = (found - truth).abs().mean(dim=1)
+    means = error[0, 6:9, 8:11].mean(), (error[1, 7, 7] + 0.25 * error[1, 8, 12]) / 1.25
+    assert_close(losses.absolute_in(weight, found, truth), sum(means) / 3)
+    assert_close(
+        losses.absolute_in(weight > 0, found, truth), losses.absolute_in((weight > 0) * 1.0, found, truth)
+    )
+    elsewhere = torch.where(weight[:, None] > 0, found, torch.rand(3, 3, 20, 20, generator=generator))
+    for loss in (losses.absolute_in, losses.dissimilarity_in):
+        assert_close(loss(weight, found, truth), loss(weight, elsewhere, truth))
+        assert loss(torch.zeros_like(weight), found, truth) == 0
+
+
+def test_a_small_hole_is_as_dissimilar_as_what_is_in_it(generator):
+    """Not the less the smaller it is: its windows alone are counted."""
+    truth = torch.rand(1, 3, 40, 40, generator=generator)
+    found = torch.rand(1, 3, 40, 40, generator=generator)
+    weight = torch.zeros(1, 40, 40)
+    weight[:, 19:21, 19:21] = 1
+    only = torch.where(weight[:, None] > 0, found, truth)
+    windows = [
+        1 - ssim(*(each[0, :, top : top + 11, left : left + 11].permute(1, 2, 0) for each in (only, truth)))
+        for top in (14, 15) for left in (14, 15)
+    ]  # fmt: skip
+    assert_close(losses.dissimilarity_in(weight, found, truth), torch.stack(windows).mean())
+    assert_close(
+        losses.dissimilarity_in(torch.ones_like(weight), found, truth), losses.dissimilarity(found, truth)
+    )
 
 
 def test_smoothness_forgives_steps_at_edges_and_does_not_depend_on_the_unit(generator):
@@ -65,9 +85,9 @@ def test_pixels_given_to_their_planes_cost_nothing():
     disparity[:, 1] = 0.4
     own = torch.stack((disparity == 0.8, disparity == 0.4), dim=1).float()
     assert losses.misassigned(own, disparity, planes) == 0
-    assert_close(losses.misassigned(own.flip(1), disparity, planes), torch.tensor(0.4))
+    assert_close(losses.misassigned(own.flip(1), disparity, planes), torch.tensor(0.4 / 2))  # of two planes
     half = torch.full_like(own, 0.5)
-    assert_close(losses.misassigned(half, disparity, planes), torch.tensor(0.2))
+    assert_close(losses.misassigned(half, disparity, planes), torch.tensor(0.2 / 2))
 
 
 def test_clusters_stand_in_the_middle_of_what_is_nearest_to_them(generator):

@@ -1,12 +1,16 @@
 """One training step of AdaMPI: what learns when, and that a resumed training is the same one."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from render.trainer import PART
 from scenes.cameras import Cameras
+from scenes.generate.rooms import neighbours
+from tools.multiplane.layers import layered
 from tools.multiplane.planes import in_order
-from tools.multiplane.training import STAGES, WEIGHTS, Recipe
+from tools.multiplane.training import STAGES, WEIGHTS, Recipe, Stack
 from tools.multiplane.view_pairs import together, view_pair
 
 SIDE = 128
@@ -40,6 +44,52 @@ class Same:
 @pytest.fixture(scope="module")
 def pairs() -> Same:
     return Same()
+
+
+@pytest.fixture(scope="module")
+def made_up():
+    """A made-up place from two spots, as a batch, and layers of the first picture from its exact depth."""
+    first, second = neighbours(3, 96, 96, [(0.15, 0.0, 0.0)], kind="room")
+    views = [
+        (torch.from_numpy(view.rgb), torch.from_numpy(view.z_depth), view.camera) for view in (first, second)
+    ]
+    pair = view_pair(*views[0], *views[1])
+    image = layered(pair.source.permute(1, 2, 0), pair.disparity, pair.camera, 16)
+    return (
+        together([pair]),
+        1 / image.z_depth[None],
+        Stack(image.rgb[None], image.opacity[None], image.opacity_kind),
+    )
+
+
+def seen(batch, planes, stack):
+    return Recipe(planes=16).build().seen(batch, planes, stack, 0)[0]
+
+
+def test_a_stack_is_compared_with_what_the_other_camera_sees(made_up):
+    """Not with what the first one does, nor from the wrong side: layers of the exact depth are near to it."""
+    batch, planes, stack = made_up
+    told = seen(batch, planes, stack)
+    still = (batch.source - batch.truth).abs().mean()
+    assert told["absolute"] < 0.6 * still and told["disparity"] < 0.03
+    swapped = replace(batch, cameras=batch.targets, targets=batch.cameras)
+    assert seen(swapped, planes, stack)["absolute"] > still
+    assert seen(replace(batch, truth=batch.source), planes, stack)["absolute"] > 0.6 * still
+
+
+def test_what_is_hidden_is_what_hidden_losses_look_at(made_up):
+    """What is wrong there alone counts there as much more as that is less than all; colours, once drawn."""
+    batch, planes, stack = made_up
+    share = batch.hidden.double().mean()
+    assert 0.005 < share < 0.3
+    wrong = replace(batch, truth_disparity=torch.where(batch.hidden, 1.0, batch.truth_disparity))
+    before, after = (seen(each, planes, stack) for each in (batch, wrong))
+    more = {name: float(after[name] - before[name]) for name in ("disparity", "hidden_disparity")}
+    assert more["hidden_disparity"] > 0.2
+    assert more["disparity"] == pytest.approx(float(share) * more["hidden_disparity"], rel=1e-4)
+    assert "hidden_absolute" not in before
+    density = seen(batch, planes, replace(stack, opacity=20 * stack.opacity, kind="density"))
+    assert {"hidden_absolute", "hidden_dissimilarity"} <= density.keys()
 
 
 def parts(training) -> dict[str, torch.Tensor]:
