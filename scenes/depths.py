@@ -61,6 +61,15 @@ def has_8_bits(path: str | Path) -> bool:
         return image.mode not in ("I", "F") and not image.mode.startswith("I;")
 
 
+def text_of(path: str | Path) -> dict[str, str]:
+    """What a depth picture says beside its pixels, as PNG can. Raises: ImageError if it cannot be read."""
+    path = Path(path)
+    if path.suffix.lower() not in PICTURES:
+        return {}
+    with _open(path, PICTURES[path.suffix.lower()]) as image:
+        return {name: told for name, told in image.info.items() if isinstance(told, str)}
+
+
 def _brief(error: Exception) -> str:
     """What a library says, on one line: some quote the whole file."""
     return " ".join(str(error).split())[:100]
@@ -78,7 +87,7 @@ def _read_picture(path: Path, kind: str) -> np.ndarray:
         if image.mode not in GREYSCALE and not image.mode.startswith("I;16"):
             raise ImageError(
                 f"{path}: is no depth picture but one of mode {image.mode}; "
-                "save z_depth as greyscale of 16 bits"
+                "save depth as greyscale of 16 bits"
             )
         try:
             return np.array(image)
@@ -113,7 +122,7 @@ def _read_npy(path: Path) -> np.ndarray:
             raise ImageError(f"{path}: is no .npy file ({_brief(error)}); write it again") from error
         if len(shape) != 2 or dtype.kind not in "fiu":
             raise ImageError(
-                f"{path}: holds {shape} of {dtype}; save z_depth as an array of height x width numbers"
+                f"{path}: holds {shape} of {dtype}; save depth as an array of height x width numbers"
             )
         _check_size(path, shape[1], shape[0])
         claimed, there = math.prod(shape) * dtype.itemsize, path.stat().st_size - stream.tell()

@@ -22,6 +22,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from scenes.depths import read_depth, text_of
+from scenes.formats.capture import read_json
 from scenes.formats.companions import MOST_STEPS
 from scenes.formats.ply import write_points
 from scenes.images import write_png
@@ -157,17 +159,46 @@ def write_png16(path: Path, depth: Depth, steps: Steps) -> None:
 
 
 def read_png16(path: str | Path) -> Depth:
-    """Depth to half a step. Raises: ValueError for a file that `write_png16` did not write."""
-    from PIL import Image
+    """Depth to half a step. Raises: ValueError for a file that `write_png16` did not write; ImageError."""
+    found = read_written(path)
+    if not isinstance(found, Depth):
+        raise ValueError(f"{path}: does not say what its steps are; give a picture of render depth")
+    return found
 
-    with Image.open(path, formats=("PNG",)) as image:
-        stored = torch.from_numpy(np.array(image).astype(np.float32))
-        told = dict(image.text)
-    try:
-        kind, steps = told["kind"], Steps(float(told["offset"]), float(told["step"]))
-    except (KeyError, ValueError):
-        raise ValueError(f"{path}: does not say what its steps are; give a picture of render depth") from None
-    return Depth((steps.offset + steps.step * stored.double()).float(), kind)
+
+def read_written(path: str | Path) -> Depth | Float[Tensor, "h w"]:
+    """Depth from a file that `render depth` wrote; the stored numbers of one that does not say what it is.
+
+    Pictures say it in their text, .npy files in the table that lies beside them, or beside a film's folder.
+    Raises: ImageError for what is no depth picture or array; ValueError for a kind that is unknown.
+    """
+    path = Path(path)
+    values = read_depth(path)
+    told = _table_beside(path) if path.suffix == ".npy" else text_of(path)
+    if "kind" not in told or (path.suffix != ".npy" and not {"offset", "step"} <= told.keys()):
+        return values
+    if told["kind"] not in MEANING:
+        raise ValueError(f"{path}: is said to be {told['kind']!r}; known: {', '.join(MEANING)}")
+    if path.suffix != ".npy":
+        try:
+            steps = Steps(float(told["offset"]), float(told["step"]))
+        except ValueError:
+            raise ValueError(f"{path}: its offset and step are no numbers; write it again") from None
+        values = (steps.offset + steps.step * values.double()).float()
+    return Depth(values, told["kind"])
+
+
+def _table_beside(path: Path) -> Mapping[str, Any]:
+    """Of an array, or of the film whose folder it lies in; empty if there is none."""
+    name, folder = path.name.removesuffix(FORMATS["npy"][0]), path.parent
+    tables = [path.with_name(name + TABLE)] if name != path.name else []
+    if folder.name.endswith(FORMATS["npy"][1]):
+        tables.append(folder.with_name(folder.name.removesuffix(FORMATS["npy"][1]) + TABLE))
+    for table in tables:
+        if table.is_file():
+            told = read_json(table)
+            return told if told.get("format") == FORMAT else {}
+    return {}
 
 
 def _facts(kind: str, steps: Steps) -> dict[str, Any]:

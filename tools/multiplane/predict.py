@@ -7,9 +7,7 @@ distance to the nearest thing. A photograph tells no other unit.
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
@@ -18,7 +16,7 @@ from torch.nn.functional import interpolate
 from render.multiplane import MultiplaneImage, blend_source
 from scenes.cameras import Cameras
 from tools.depth.models import BUILT_IN, Released, read_model, released
-from tools.depth.outputs import SHOWN, read_png16
+from tools.depth.outputs import SHOWN, read_written
 from tools.depth.predict import Depth, enlarged, seen_by
 from tools.multiplane.adampi import AdaMPI
 from tools.multiplane.layers import LEAST_DISPARITY, layered
@@ -29,7 +27,6 @@ SMALL_FILE = Path(__file__).with_name("small.safetensors")
 FOCAL = 0.58  # of the longer side: what AdaMPI assumes of a photograph's lens
 MOST_SAMPLES = 2**26  # planes times pixels: a gigabyte of planes, and four while layers are made
 LAYERS = 32  # planes, unless told
-GREYS = ("L", "I;16", "I;16B", "I")  # modes of pictures of disparity
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,15 +144,14 @@ def disparity_of(depth: Depth) -> Float[Tensor, "h w"]:
 def read_disparity(path: str | Path) -> Float[Tensor, "h w"]:
     """Disparity of a picture from a file, in [0, 1]: a grey PNG, or .npy.
 
-    A PNG that `render depth` wrote says what it holds. Any other file is taken for inverse depth from 0,
-    which is endlessly far, and divided by its largest value, which becomes 1.
-    Raises: ValueError that says what is wrong with the file.
+    Files that `render depth` wrote say what they hold. Any other is taken for inverse depth from 0, which
+    is endlessly far, and divided by its largest value, which becomes 1.
+    Raises: FileNotFoundError; ValueError that says what is wrong with the file.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; --depth takes a grey PNG or .npy of inverse depth")
-    values = _from_array(path) if path.suffix == ".npy" else _from_picture(path)
-    return scaled_disparity(values, str(path))
+    return scaled_disparity(read_written(path), str(path))
 
 
 def scaled_disparity(values: Float[Tensor, "h w"] | Depth, name: str = "disparity") -> Float[Tensor, "h w"]:
@@ -168,33 +164,6 @@ def scaled_disparity(values: Float[Tensor, "h w"] | Depth, name: str = "disparit
     if largest == 0:
         raise ValueError(f"{name}: 0 everywhere, so that everything is endlessly far; give another")
     return values / largest
-
-
-def _from_array(path: Path) -> Float[Tensor, "h w"]:
-    try:
-        values: Any = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path}: cannot be read as an array ({error})") from None
-    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fiu":
-        told = f"{values.dtype} of {values.shape}" if isinstance(values, np.ndarray) else "several arrays"
-        raise ValueError(f"{path}: holds {told}; inverse depth is (height, width) numbers")
-    return torch.from_numpy(values.astype(np.float32))
-
-
-def _from_picture(path: Path) -> Float[Tensor, "h w"] | Depth:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path, formats=("PNG",)) as image:
-            if {"kind", "offset", "step"} <= image.info.keys():
-                return read_png16(path)
-            if image.mode not in GREYS:
-                raise ValueError(f"{path}: mode {image.mode} has colours; inverse depth is one grey channel")
-            return torch.from_numpy(np.array(image).astype(np.float32))
-    except UnidentifiedImageError:
-        raise ValueError(f"{path}: neither PNG nor .npy; save inverse depth as one of them") from None
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path}: cannot be read ({error}); replace the file") from None
 
 
 def resized(disparity: Float[Tensor, "rows columns"], width: int, height: int) -> Float[Tensor, "h w"]:

@@ -56,12 +56,13 @@ def test_files_of_render_depth_say_what_they_hold(kind, formats, align, rooms, t
     assert message in capfd.readouterr().err
 
 
-def test_a_table_that_does_not_say_it_is_named(rooms, tmp_path, capfd):
+def test_a_kind_that_nobody_knows_is_named(rooms, tmp_path, capfd):
     for stem, z_depth in truths(rooms):
         put_depth(tmp_path / "guesses", stem, Depth(z_depth, "metric"), ("npy",))
-    (tmp_path / "guesses" / "1-depth.json").write_text(json.dumps({"kind": "deep"}))
+    table = tmp_path / "guesses" / "1-depth.json"
+    table.write_text(json.dumps({**json.loads(table.read_text()), "kind": "deep"}))
     assert main(["depth-eval", str(rooms), "--predictions", str(tmp_path / "guesses")]) == 1
-    assert "1-depth.json: does not say what kind of depth it is of" in capfd.readouterr().err
+    assert "1-depth.npy: is said to be 'deep'; known: inverse_relative, metric" in capfd.readouterr().err
 
 
 def test_a_file_is_of_one_picture(tmp_path, capfd):

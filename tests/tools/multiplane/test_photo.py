@@ -1,5 +1,8 @@
 """A photograph is rendered as a run is, whatever its planes and its depth were made of."""
 
+import shutil
+import struct
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +20,7 @@ from scenes.cameras import Cameras
 from scenes.crop import Crop
 from scenes.images import downscaled, quantised, read_image, write_png
 from tests.tools.test_poses_frames import texture
-from tools.depth.outputs import Steps, write_png16
+from tools.depth.outputs import Wanted, places, write_picture, write_table
 from tools.depth.predict import Depth
 from tools.multiplane import predict
 from tools.multiplane.folder import read_planes
@@ -177,8 +180,32 @@ def test_disparity_is_the_same_from_an_array_and_from_every_kind_of_file(tmp_pat
         assert_close(read_disparity(tmp_path / name), wanted, atol=error, rtol=0)
         made = render.photo(colours(), method="layers", disparity=tmp_path / name)
         assert_close(made.disparity, photo.disparity, atol=error, rtol=0)
-    write_png16(tmp_path / "told.png", Depth(8 / slope(), "metric"), Steps(0.0, 0.0001))
-    assert_close(read_disparity(tmp_path / "told.png"), wanted.clamp(max=1), atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["metric", "inverse_relative"])
+def test_what_render_depth_wrote_is_the_same_disparity_in_every_format(tmp_path, kind):
+    """An array says nothing of itself: the table beside it does, and that of a film beside its folder."""
+    depth = Depth(8 / slope() if kind == "metric" else slope() + 3, kind)
+    files = places(tmp_path, "a", ("png16", "npy"), video=False)
+    table = files.pop("table")
+    write_table(table, write_picture(files, depth, colours(), Wanted(("png16", "npy"))))
+    (tmp_path / "film-depth").mkdir()
+    for name in ("film-depth.json", "film-depth/frame_000000.npy"):
+        shutil.copy(table if name.endswith("json") else files["npy"], tmp_path / name)
+    for file in (*files.values(), tmp_path / "film-depth" / "frame_000000.npy"):
+        assert_close(read_disparity(file), disparity_of(depth), atol=1e-3, rtol=0)
+    table.unlink()  # then they are numbers, and from 0
+    assert_close(read_disparity(files["npy"]), depth.values / depth.values.max())
+
+
+def test_a_picture_that_claims_too_many_pixels_is_refused_before_it_is_decoded(tmp_path):
+    def chunk(name: bytes, held: bytes) -> bytes:
+        return struct.pack(">I", len(held)) + name + held + struct.pack(">I", zlib.crc32(name + held))
+
+    head = chunk(b"IHDR", struct.pack(">II5B", 60_000, 60_000, 16, 0, 0, 0, 0))
+    (tmp_path / "d.png").write_bytes(b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", b""))
+    with pytest.raises(ValueError, match=r"d\.png: .*pixels; shrink it first"):
+        read_disparity(tmp_path / "d.png")
 
 
 def test_disparity_of_another_size_is_brought_to_that_of_the_photograph(photo):
@@ -190,12 +217,12 @@ def test_disparity_of_another_size_is_brought_to_that_of_the_photograph(photo):
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda path: np.save(path, np.zeros((4, 4, 3))), r"holds float64 of \(4, 4, 3\)"),
+        (lambda path: np.save(path, np.zeros((4, 4, 3))), r"holds \(4, 4, 3\) of float64"),
         (lambda path: np.save(path, np.zeros((4, 4))), "0 everywhere"),
         (lambda path: np.save(path, -np.ones((4, 4))), "at least 0 everywhere"),
         (lambda path: np.save(path, np.full((4, 4), np.nan)), "is finite"),
-        (lambda path: np.save(path, np.array([[{}]]), allow_pickle=True), "cannot be read as an array"),
-        (lambda path: path.write_bytes(b"no array"), "cannot be read as an array"),
+        (lambda path: np.save(path, np.array([[{}]]), allow_pickle=True), "of object; save depth as"),
+        (lambda path: path.write_bytes(b"no array"), "is no .npy file"),
         (lambda path: None, "no such file"),
     ],
 )
@@ -207,10 +234,10 @@ def test_what_is_no_disparity_is_refused(tmp_path, make, message):
 
 def test_a_picture_in_colours_or_of_another_kind_is_no_disparity(tmp_path):
     write_png(tmp_path / "c.png", colours())
-    with pytest.raises(ValueError, match="mode RGB has colours"):
+    with pytest.raises(ValueError, match="no depth picture but one of mode RGB"):
         read_disparity(tmp_path / "c.png")
     (tmp_path / "t.png").write_text("a letter")
-    with pytest.raises(ValueError, match="neither PNG nor"):
+    with pytest.raises(ValueError, match="is no PNG picture"):
         read_disparity(tmp_path / "t.png")
     with pytest.raises(ValueError, match="uint8 of height x width x 3 or 4"):
         render.photo(torch.rand(4, 4, 3), method="layers", disparity=slope())
