@@ -135,7 +135,9 @@ def _read_npy(path: Path) -> np.ndarray:
             raise ImageError(f"{path}: cannot be read ({_brief(error)}); write it again") from error
 
 
-def _nearest(values: Float[Tensor, "height width"], width: int, height: int) -> Float[Tensor, "rows columns"]:
+def at_nearest(
+    values: Float[Tensor, "height width"], width: int, height: int
+) -> Float[Tensor, "rows columns"]:
     """For the centre of every new pixel, the old pixel that it lies in."""
     old_height, old_width = values.shape
     rows = (2 * torch.arange(height) + 1) * old_height // (2 * height)
@@ -184,7 +186,7 @@ class DepthSequence:
         if stored.ndim != 2:
             raise ImageError(f"{self.name(index)}: is {tuple(stored.shape)}; it must be height x width")
         if self.sizes is not None:
-            stored = _nearest(stored, *self.sizes[index])
+            stored = at_nearest(stored, *self.sizes[index])
         z_depth = stored * self.unit
         unknown = torch.tensor(self.unknown, dtype=torch.float32, device=stored.device)
         known = (z_depth > 0) & z_depth.isfinite() & ~torch.isin(stored, unknown)

@@ -61,6 +61,13 @@ def video_seconds(path: Path) -> float:
     return 3600 * hours + 60 * minutes + seconds
 
 
+def video_rate(path: Path) -> float:
+    """Frames a second of a video's pictures, however long its sound is; 0 where ffmpeg cannot tell."""
+    said = subprocess.run(_ffmpeg(path), stdin=subprocess.DEVNULL, capture_output=True).stderr
+    found = re.search(rb"Video: [^\n]*?, (\d+(?:\.\d+)?)(k?) fps", said)
+    return float(found[1]) * (1000 if found[2] else 1) if found else 0.0
+
+
 def _ffmpeg(path: Path) -> list[str]:
     import imageio_ffmpeg
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from render.methods.base import check_state
 from render.methods.nerf import resolve_precision
-from tools.depth.models import read_tensors
+from tools.depth.models import read_tensors, weights_file
 from tools.depth.weights import take_weights
 
 
@@ -32,6 +33,25 @@ class Rates(Protocol):
     clip: float
     averaged: float
     precision: Any
+
+
+# What they may be: whether a number is right, and how that is told.
+RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
+    "batch": (lambda x: x >= 1, "at least 1"),
+    "warm_up": (lambda x: x >= 1, "at least 1"),
+    "learning_rate": (lambda x: 0 < x <= 1, "above 0 and at most 1"),
+    "final_learning_rate": (lambda x: 0 <= x <= 1, "at least 0 and at most 1"),
+    "weight_decay": (lambda x: 0 <= x < 1, "at least 0 and below 1"),
+    "clip": (lambda x: x > 0, "above 0"),
+    "averaged": (lambda x: 0 <= x < 1, "at least 0 and below 1"),
+}
+
+
+def check_ranges(recipe: Any, ranges: Mapping[str, tuple[Callable[[float], bool], str]]) -> None:
+    """Raises ValueError that names the first hyper-parameter which is not what it may be."""
+    for name, (holds, told) in ranges.items():
+        if not holds(value := getattr(recipe, name)):
+            raise ValueError(f"{name}={value}: must be {told}")
 
 
 class Learner:
@@ -109,7 +129,11 @@ class Learner:
             value.copy_(state[name])
 
     def start_from(self, path: Path) -> None:
-        """Begin with the weights of a file, all of them. Raises: WeightsError if it is of another network."""
+        """Begin with the weights of a file, or of a run's folder, all of them.
+
+        Raises: FileNotFoundError; WeightsError if it is of another network.
+        """
+        path = weights_file(path, (self.recipe.file,))
         take_weights(self.network, read_tensors(path), (), (), str(path))
         self.average.load_state_dict(self.network.state_dict())
 

@@ -1,12 +1,14 @@
 """A video's frames come one by one, each once, and as they were."""
 
+import subprocess
+
 import imageio_ffmpeg
 import numpy as np
 import pytest
 
 from scenes import videos
 from scenes.images import ImageError
-from scenes.videos import video_frames, video_seconds
+from scenes.videos import video_frames, video_rate, video_seconds
 
 
 @pytest.fixture
@@ -29,6 +31,16 @@ def test_each_frame_comes_once_and_in_order(steps):
     assert video_seconds(steps) == pytest.approx(2.0, abs=0.05)
 
 
+def test_the_rate_is_that_of_the_pictures_whatever_the_sound(steps, tmp_path):
+    """Two seconds of pictures under five of sound."""
+    both = tmp_path / "both.mp4"
+    sound = ["-f", "lavfi", "-i", "sine=duration=5"]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(steps), *sound, "-c:v", "copy", str(both)]
+    subprocess.run(command, check=True, capture_output=True)
+    assert video_seconds(both) == pytest.approx(5.0, abs=0.1)
+    assert video_rate(both) == video_rate(steps) == 5.0
+
+
 def test_vast_frames_are_refused_before_they_are_read(steps, monkeypatch):
     monkeypatch.setattr(videos, "MAX_PIXELS", 1000)
     with pytest.raises(ImageError, match="48 x 32 is more than 1000 pixels"):
@@ -37,4 +49,5 @@ def test_vast_frames_are_refused_before_they_are_read(steps, monkeypatch):
 
 def test_what_is_no_video_has_no_frames_and_no_length(tmp_path):
     (tmp_path / "a.mp4").write_text("not a film")
-    assert not list(video_frames(tmp_path / "a.mp4")) and video_seconds(tmp_path / "a.mp4") == 0.0
+    assert not list(video_frames(tmp_path / "a.mp4"))
+    assert video_seconds(tmp_path / "a.mp4") == video_rate(tmp_path / "a.mp4") == 0.0

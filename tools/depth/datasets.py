@@ -6,7 +6,7 @@ otherwise, and an error if it is laid out so and something is amiss. Folders of 
 
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from scenes.depths import has_8_bits
@@ -34,6 +34,10 @@ LAYOUTS: dict[str, Callable[[Path], DepthSet | None]] = {
 }
 
 
+# What all sets of a folder must have alike to be one.
+ALIKE = tuple(field.name for field in fields(DepthSet) if field.name not in ("name", "pairs"))
+
+
 def read_set(path: str | Path, kind: str | None = None, unit: float | int | None = None) -> DepthSet:
     """The data set in a folder, of LAYOUTS, or of folders rgb/ and depth/ of which kind and unit are given.
 
@@ -49,6 +53,10 @@ def read_set(path: str | Path, kind: str | None = None, unit: float | int | None
     if kind is not None or unit is not None:
         return checked(given(folder, kind, unit))
     found = laid_out(folder) or joined(folder)
+    if found is None and (folder / "rooms.json").is_file():
+        raise DepthSetError(
+            f"{folder}: was not made to its end; give the same `render scenes generate` command again"
+        )
     if found is None:
         plain = "; give the kind and the unit of its depth" if layouts.is_plain(folder) else ""
         known = ", ".join(LAYOUTS)
@@ -75,10 +83,12 @@ def joined(folder: Path) -> DepthSet | None:
         return None
     first, pairs = sets[0], []
     for each in sets:
-        if replace(each, name=first.name, pairs=first.pairs) != first:
+        told, others = ({name: getattr(one, name) for name in ALIKE} for one in (first, each))
+        if other := [name for name in ALIKE if told[name] != others[name]]:
+            name = other[0]
             raise DepthSetError(
-                f"{folder}: {each.name} ({each.layout}, {each.kind}, unit {each.unit:g}) and {first.name} "
-                f"({first.layout}, {first.kind}, unit {first.unit:g}) are no one set; name one of them"
+                f"{folder}: {name} is {told[name]} in {first.name} and {others[name]} in {each.name}; "
+                "they are no one set: name one of them"
             )
         pairs += [replace(pair, name=f"{each.name}/{pair.name}") for pair in each.pairs]
     return replace(first, name=folder.resolve().name, pairs=tuple(pairs))

@@ -15,15 +15,6 @@ STEM = 32
 READ = (1, 2, 4, 6)  # after which stages
 # Of each stage: channels, blocks, side of the kernel, stride, how much wider it is inside.
 Stages = tuple[tuple[int, int, int, int, int], ...]
-LITE0: Stages = (
-    (16, 1, 3, 1, 1),
-    (24, 2, 3, 2, 6),
-    (40, 2, 5, 2, 6),
-    (80, 3, 3, 2, 6),
-    (112, 3, 5, 1, 6),
-    (192, 4, 5, 2, 6),
-    (320, 1, 3, 1, 6),
-)
 LITE3: Stages = (
     (24, 1, 3, 1, 1),
     (32, 3, 3, 2, 6),

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from render.video import write_video
 from scenes.images import ImageError
-from scenes.videos import video_frames, video_seconds
+from scenes.videos import video_frames, video_rate
 from tools.depth.align import Steadied, steady
 from tools.depth.cloud import lens_of
 from tools.depth.models import Released
@@ -133,8 +133,7 @@ def write_film(
         folders = {files[name] for name in FRAMES if name in files}
         fresh = {folder: stack.enter_context(whole_folder(folder)) for folder in folders}
         frames = {n: fresh[files[n]] / f"frame_{{:06d}}{FRAMES[n]}" for n in FRAMES if n in files}
-        seconds = video_seconds(path)
-        fps = film.count / seconds if seconds > 0 else FPS
+        fps = video_rate(path) or FPS
         pictures = _written(film, model, frames, wanted.colormap, progress)
         if "colour" in files:
             write_video(files["colour"], pictures, fps)

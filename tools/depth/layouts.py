@@ -82,10 +82,14 @@ def is_plain(folder: Path) -> bool:
     return (folder / "rgb").is_dir() and (folder / "depth").is_dir()
 
 
+def unknown_counts(kind: Any) -> list[int]:
+    """What stored counts mean that nothing is known, where nobody says it: 0, but of a mere order."""
+    return [] if kind == "relative_inverse" else [0]
+
+
 def plain(folder: Path, kind: Kind, unit: float | int, **told: Any) -> DepthSet:
     """rgb/NAME and depth/NAME. Raises: DepthSetError if they hold nothing, or not the same names."""
-    unknown = () if kind == "relative_inverse" else (0,)
-    told = {"unknown": unknown, "kind": kind, "unit": unit, **told}
+    told = {"unknown": tuple(unknown_counts(kind)), "kind": kind, "unit": unit, **told}
     found = by_names(folder, Where("rgb"), Where("depth"), **told)
     if found is None:
         raise DepthSetError(f"{folder}: holds no pictures in rgb/ and depth/; put them there by equal names")
@@ -102,7 +106,7 @@ def ours(folder: Path) -> DepthSet | None:
         return None
     if told.get("version") != VERSION:
         raise DepthSetError(f"{file}: version is {told.get('version')!r}; this program reads {VERSION}")
-    unknown = told.get("unknown", [0])
+    unknown = told.get("unknown", unknown_counts(told.get("kind")))
     if not isinstance(unknown, list) or not all(map(is_number, unknown)):
         raise DepthSetError(f"{file}: unknown is {unknown!r}; write a list of counts, such as [0]")
     cap = told.get("cap")

@@ -216,19 +216,40 @@ def _own_file(name: str, model: Released) -> Path:
 def read_released(name: str, path: str | Path) -> nn.Module:
     """The network of a released model, with the weights of its file, ready to look at pictures.
 
-    Nothing in the file is run: tensors alone are read. If its name tells a checksum, it is compared.
+    Nothing in the file is run: tensors alone are read. If its name tells a checksum, as names of files that
+    are offered do, it is compared. path: for the built-in model a training's folder, too.
     Raises: ValueError for an unknown model, FileNotFoundError with where to get the file, WeightsError for
     one that is damaged or of another model.
     """
     model, path = released(name), Path(path)
-    if not path.is_file():
+    if name == BUILT_IN:
+        path = weights_file(path, model.files)
+    elif not path.is_file():
         raise FileNotFoundError(
             f"{path}: not there; {name} is called {' or '.join(model.files)} and offered at {model.source}"
         )
-    check_sum(path)
+    else:
+        check_sum(path)
     network = model.make()
     take_weights(network, read_tensors(path), model.rules, model.unused, str(path))
     return network.eval().requires_grad_(False)
+
+
+def weights_file(path: Path, names: Sequence[str]) -> Path:
+    """A file of weights, or the one that a training left in its folder, under one of these names.
+
+    Raises: FileNotFoundError.
+    """
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path}: not there; name a file of weights, or a training's folder")
+    for name in names:
+        if (path / name).is_file():
+            return path / name
+    raise FileNotFoundError(
+        f"{path}: holds no {' or '.join(names)}; name a file of weights, or a training's folder"
+    )
 
 
 def check_sum(path: Path) -> None:

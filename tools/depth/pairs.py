@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float32, UInt8
 from torch import Tensor
 
 from render.settings import nearest
-from scenes.depths import read_depth
+from scenes.depths import at_nearest, read_depth
 from scenes.formats.capture import finite, read_json
 from scenes.images import on_background, quantised, read_image
 from tools.depth.bare import read_bare, read_dpt
@@ -171,9 +171,7 @@ def fitted(stored: Float32[Tensor, "h w"], width: int, height: int, pair: Pair) 
             f"{pair.depth}: is {columns} x {rows}, {pair.rgb.name} is {width} x {height}, which is another "
             "aspect; crop one of them to what both show"
         )
-    row = (2 * torch.arange(height) + 1) * rows // (2 * height)
-    column = (2 * torch.arange(width) + 1) * columns // (2 * width)
-    return stored[row[:, None], column]
+    return at_nearest(stored, width, height)
 
 
 def cosines(camera: Intrinsics | None, pair: Pair, width: int, height: int) -> Float32[Tensor, "h w"]:

@@ -18,9 +18,9 @@ from render.run import usable_device
 from scenes.images import on_background, read_image
 from tools.depth.dpt import metric_depth
 from tools.depth.models import BUILT_IN, Released, read_model, released
+from tools.depth.pairs import GREY
 from tools.depth.resize import bounded_size, network_size, resize
 
-GREY = (0.5, 0.5, 0.5)  # behind what is transparent
 MOST_WANTED = 4096  # pixels a side that can be asked for
 
 
@@ -52,12 +52,24 @@ def depth_of(
     Raises: ImageError, ValueError, FileNotFoundError, WeightsError that say what to do.
     """
     seen = sized(released(model), size)
-    pixels = read_image(image) if isinstance(image, str | Path) else torch.as_tensor(image)
+    pixels = image_of(image)
+    return predicted(read_model(model, weights).to(usable_device(device)), seen, pixels)
+
+
+def image_of(image: str | Path | Tensor | np.ndarray) -> UInt8[Tensor, "h w c"]:
+    """A picture from a file, turned as its EXIF says, or as it is given.
+
+    Raises: ImageError; ValueError for what is not uint8 of height x width x 3 or 4.
+    """
+    if isinstance(image, str | Path):
+        return read_image(image)
+    # An array may be read-only, or run backwards: torch has neither.
+    pixels = torch.from_numpy(np.array(image)) if isinstance(image, np.ndarray) else torch.as_tensor(image)
     if pixels.dtype != torch.uint8 or pixels.ndim != 3 or pixels.shape[-1] not in (3, 4):
         raise ValueError(
             f"image must be uint8 of height x width x 3 or 4, got {tuple(pixels.shape)} of {pixels.dtype}"
         )
-    return predicted(read_model(model, weights).to(usable_device(device)), seen, pixels)
+    return pixels
 
 
 def sized(model: Released, size: int | None) -> Released:

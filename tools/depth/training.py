@@ -30,7 +30,7 @@ from tools.depth.losses import (
 from tools.depth.mixing import pareto_weights, task_gradients
 from tools.depth.resize import NORMALISATIONS
 from tools.depth.small import SIZES, Small
-from tools.learning import Learner
+from tools.learning import RANGES, Learner, check_ranges
 
 NORMALISATION = NORMALISATIONS["half"]
 
@@ -79,11 +79,8 @@ class Recipe:
         for name in ("width", "height"):
             if getattr(self, name) < MULTIPLE or getattr(self, name) % MULTIPLE:
                 raise ValueError(f"{name}={getattr(self, name)}: must be a multiple of {MULTIPLE}")
-        for name in ("batch", "warm_up"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
-        if not 0 <= self.averaged < 1:
-            raise ValueError(f"averaged={self.averaged}: must be at least 0 and below 1")
+        not_negative = (lambda x: 0 <= x < math.inf, "at least 0")
+        check_ranges(self, {**RANGES, "edges": not_negative, "anchor": not_negative})
 
     @property
     def file(self) -> str:
@@ -97,6 +94,12 @@ class Recipe:
             network = Small(SIZES[self.model])
         return DepthTraining(self, network, torch.device(device))
 
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """Widths and heights of batches."""
+        size = (self.width, self.height)
+        return shapes_like(*size) if self.varied_shapes else (size,)
+
     def check(self, sets: Sequence[Labels]) -> None:
         """Raises ValueError for fewer pictures than sets, two of one name, or labels that tell too little."""
         names = [each.name for each in sets]
@@ -104,6 +107,12 @@ class Recipe:
             raise ValueError(f"two data sets are called {twice[0]}; rename a folder, or leave one out")
         if len(sets) > self.batch:
             raise ValueError(f"batch={self.batch}: {len(sets)} data sets need at least one picture each")
+        least = min(width * height for width, height in self.shapes) // MULTIPLE**2
+        if least * (self.batch // len(sets)) * len(sets) < 2:
+            raise ValueError(
+                f"batch={self.batch}: one picture of {MULTIPLE}x{MULTIPLE} has but one value on the coarsest "
+                "map, of which batch norm makes nothing; give a larger batch or size"
+            )
         for each in sets:
             if self.loss == "l1" and each.kind == "relative_inverse":
                 raise ValueError(
@@ -114,10 +123,8 @@ class Recipe:
     def batches(self, sets: Sequence[Labels], memory: float | int = 0, workers: int = 2) -> Batches:
         """What a training with this recipe reads; memory: bytes of pictures to keep. Raises as `check`."""
         self.check(sets)
-        size = (self.width, self.height)
-        shapes = shapes_like(*size) if self.varied_shapes else (size,)
         shares = USUAL if self.augmentation == "full" else MIRRORED
-        return Batches(sets, self.batch // len(sets), shapes, shares, memory=memory, workers=workers)
+        return Batches(sets, self.batch // len(sets), self.shapes, shares, memory=memory, workers=workers)
 
 
 class DepthTraining(Learner):

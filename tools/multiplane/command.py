@@ -138,7 +138,9 @@ def main(arguments: list[str]) -> int:
     from tools.multiplane.predict import read_networks
 
     set_threads(options.threads)
-    options.backend = resolve_backend(options.backend or "auto", "cpu").name
+    backend = resolve_backend(options.backend or "auto", "cpu")
+    options.backend = backend.name
+    console.say(f"backend: {backend.name} ({backend.reason})")
     if options.path not in PATHS:
         options.fps = options.fps or read_camera_path(options.path).fps
     if options.out.is_file():
@@ -289,10 +291,16 @@ def seconds_of(photo: "Photo", cameras: "Cameras", began: float) -> tuple[float,
 
 
 def past_edge(photo: "Photo", cameras: "Cameras") -> float:
-    """Most of a view that lies past the photograph's edge on the nearest plane."""
+    """Most of a view that lies past the photograph's edge on the nearest plane that is before it."""
     from tools.multiplane.paths import beyond_edge
 
-    return float(beyond_edge(photo.camera, cameras, float(photo.mpi.z_depth[0])).max())
+    shares = [0.0]
+    for index in range(len(cameras)):
+        view = cameras[index : index + 1]
+        ahead = photo.mpi.z_depth[photo.mpi.z_depth > float(view.camera_to_world[0, 2, 3])]
+        if len(ahead):
+            shares.append(float(beyond_edge(photo.camera, view, float(ahead[0])).max()))
+    return max(shares)
 
 
 def say(told: dict[str, Any], files: dict[str, Path], console: Console) -> None:

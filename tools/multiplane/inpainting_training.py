@@ -19,7 +19,7 @@ from render.methods.nerf import Precision
 from render.metrics import psnr_of
 from render.run import GENERATOR_LENT
 from tools.depth.batches import Labels
-from tools.learning import Learner
+from tools.learning import RANGES, Learner, check_ranges
 from tools.multiplane.inpainting import SIZES, Inpainter
 from tools.multiplane.inpainting_pairs import DrawnHoles, Holes
 from tools.multiplane.losses import absolute_in
@@ -66,9 +66,8 @@ class Recipe:
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:
-        for name in ("batch", "width", "height", "variants", "warm_up"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
+        counts = dict.fromkeys(("width", "height", "variants"), (lambda x: x >= 1, "at least 1"))
+        check_ranges(self, {**RANGES, **counts})
 
     def pairs(self, sets: Sequence[Labels], memory: float | int = 0) -> DrawnHoles:
         """What a training with this recipe learns from; memory: bytes of pictures with holes to keep.

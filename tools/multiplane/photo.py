@@ -7,11 +7,10 @@ nearest thing: a photograph tells no other. "model" and "input" frame are one.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from fields.kernels.library import resolve_backend
@@ -24,9 +23,9 @@ from render.settings import nearest
 from scenes.camera_path import read_camera_path
 from scenes.cameras import Cameras
 from scenes.crop import Crop
-from scenes.images import downscaled, on_background, read_image
+from scenes.images import downscaled, on_background
 from tools.depth.models import BUILT_IN
-from tools.depth.predict import GREY, Depth
+from tools.depth.predict import GREY, Depth, image_of
 from tools.multiplane import predict
 from tools.multiplane.folder import write_planes
 from tools.multiplane.page import write_page
@@ -191,8 +190,10 @@ def photo_of(
 ) -> Photo:
     """The same with networks that were read once for many photographs. stage: told what is begun."""
     stage("decoding")
-    pixels = _pixels(image)
+    pixels = image_of(image)
     width, height = predict.fitted(pixels.shape[1], pixels.shape[0], size)
+    planes = networks.usual_planes if planes is None else planes
+    predict.check_planes(networks.method, planes, width, height)
     camera = predict.photo_camera(width, height, fov)
     stage("depth")
     if disparity is None:
@@ -204,26 +205,15 @@ def photo_of(
     stage("planes")
     small = downscaled(pixels, width, height)
     colours = on_background(small, GREY if small.shape[-1] == 4 else None)
-    mpi = predict.planes_of(networks, colours, found, camera, planes or networks.usual_planes)
+    mpi = predict.planes_of(networks, colours, found, camera, planes)
     name = Path(image).stem if isinstance(image, str | Path) else "photograph"
     return Photo(mpi, colours, depth, found, networks.method, name, backend)
-
-
-def _pixels(image: str | Path | Tensor | np.ndarray) -> UInt8[Tensor, "h w c"]:
-    if isinstance(image, str | Path):
-        return read_image(image)
-    pixels: Any = torch.as_tensor(image)
-    if pixels.dtype != torch.uint8 or pixels.ndim != 3 or pixels.shape[-1] not in (3, 4):
-        raise ValueError(
-            f"image must be uint8 of height x width x 3 or 4, got {tuple(pixels.shape)} of {pixels.dtype}"
-        )
-    return pixels
 
 
 def _given(disparity: str | Path | Tensor | np.ndarray) -> Float[Tensor, "h w"]:
     if isinstance(disparity, str | Path):
         return predict.read_disparity(disparity)
-    values = torch.as_tensor(disparity)
+    values = torch.as_tensor(np.array(disparity) if isinstance(disparity, np.ndarray) else disparity)
     if values.ndim != 2:
         raise ValueError(f"disparity must be height x width, got {tuple(values.shape)}")
     return predict.scaled_disparity(values.float())

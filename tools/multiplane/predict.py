@@ -15,17 +15,18 @@ from torch.nn.functional import interpolate
 
 from render.multiplane import MultiplaneImage, blend_source
 from scenes.cameras import Cameras
-from tools.depth.models import BUILT_IN, Released, read_model, released
-from tools.depth.outputs import SHOWN, read_written
+from tools.depth.models import BUILT_IN, Released, read_model, released, weights_file
+from tools.depth.outputs import LOOKED_AT, SHOWN, read_written
 from tools.depth.predict import Depth, enlarged, seen_by
-from tools.multiplane.adampi import AdaMPI
+from tools.multiplane.adampi import CONFIGS, AdaMPI
 from tools.multiplane.layers import LEAST_DISPARITY, layered
 from tools.multiplane.weights import read_adampi, read_trained
 
 METHODS = ("adampi", "layers")
 SMALL_FILE = Path(__file__).with_name("small.safetensors")
 FOCAL = 0.58  # of the longer side: what AdaMPI assumes of a photograph's lens
-MOST_SAMPLES = 2**26  # planes times pixels: a gigabyte of planes, and four while layers are made
+# Planes times pixels: layers take a gigabyte then, and four while they are made; networks take 6 to 10.
+MOST_SAMPLES = {"layers": 2**26, "adampi": 2**24}
 LAYERS = 32  # planes, unless told
 
 
@@ -79,11 +80,14 @@ def read_networks(
 
 
 def read_planes_network(path: str | Path | None = None) -> AdaMPI:
-    """AdaMPI with the weights of a file; None: those of the small network that comes with the program.
+    """AdaMPI with the weights of a file, or of a training's folder; None: those of the small network that
+    comes with the program.
 
     Raises: FileNotFoundError, WeightsError.
     """
     path = SMALL_FILE if path is None else Path(path)
+    if path.is_dir():
+        path = weights_file(path, [f"{name}.safetensors" for name in CONFIGS])
     if path.suffix != ".safetensors":
         return read_adampi(path)
     if not path.is_file():
@@ -95,8 +99,11 @@ def fitted(width: int, height: int, size: tuple[int, int]) -> tuple[int, int]:
     """The width and height that a picture is seen at: its shape, within a long and a short side.
 
     size: both, in any order; the longer one is for the longer side of the picture. It is never enlarged.
+    Raises: ValueError for a side below 1.
     """
     longer, shorter = max(size), min(size)
+    if shorter < 1:
+        raise ValueError(f"size {size[0]} x {size[1]}: both sides must be at least 1 pixel")
     scale = min(longer / max(width, height), shorter / min(width, height), 1.0)
     return max(round(width * scale), 1), max(round(height * scale), 1)
 
@@ -134,7 +141,8 @@ def disparity_of(depth: Depth) -> Float[Tensor, "h w"]:
     nearness = depth.nearness()
     if not bool(nearness.isfinite().all()):
         raise ValueError("the depth is not finite everywhere; its weights are damaged, take others")
-    low, high = nearness.flatten().quantile(torch.tensor(SHOWN, dtype=nearness.dtype)).tolist()
+    some = nearness.flatten()[:: max(nearness.numel() // LOOKED_AT, 1)]
+    low, high = some.quantile(torch.tensor(SHOWN, dtype=nearness.dtype)).tolist()
     low = 0.0 if depth.kind == "metric" else low
     if high - low < 1e-12:
         return torch.full_like(nearness, 0.5)
@@ -175,6 +183,18 @@ def resized(disparity: Float[Tensor, "rows columns"], width: int, height: int) -
     return interpolate(disparity[None, None], size=(height, width), **mode)[0, 0]
 
 
+def check_planes(method: str, planes: int, width: int, height: int) -> None:
+    """Raises ValueError for fewer than 2 planes, or more pixels in all than MOST_SAMPLES."""
+    if planes < 2:
+        raise ValueError(f"planes must be at least 2, got {planes}")
+    if planes * height * width > MOST_SAMPLES[method]:
+        most = math.isqrt(MOST_SAMPLES[method] // planes)
+        raise ValueError(
+            f"{planes} planes of {width} x {height} pixels are too many for {method}; about {most} x {most} "
+            "can be: lower the size or the number of planes"
+        )
+
+
 @torch.no_grad()
 def planes_of(
     networks: Networks,
@@ -185,15 +205,9 @@ def planes_of(
 ) -> MultiplaneImage:
     """The multiplane image of a picture, as the networks' method makes it, on the CPU.
 
-    Raises: ValueError if the planes have more than MOST_SAMPLES pixels.
+    Raises: as `check_planes`.
     """
-    height, width = disparity.shape
-    if planes * height * width > MOST_SAMPLES:
-        most = math.isqrt(MOST_SAMPLES // planes)
-        raise ValueError(
-            f"{planes} planes of {width} x {height} pixels are too many; about {most} x {most} can be: lower "
-            "the size or the number of planes"
-        )
+    check_planes(networks.method, planes, disparity.shape[1], disparity.shape[0])
     if networks.planes is None:
         return layered(image, disparity, camera, planes)
     where = next(networks.planes.parameters()).device

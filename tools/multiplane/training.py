@@ -20,7 +20,7 @@ from render.metrics import psnr_of
 from render.multiplane import MultiplaneImage, blend_source, composite, render
 from render.run import GENERATOR_LENT
 from render.trainer import PART
-from tools.learning import Learner
+from tools.learning import RANGES, Learner, check_ranges
 from tools.multiplane import losses
 from tools.multiplane.adampi import CONFIGS, AdaMPI, AdaMPIConfig, picture_planes
 from tools.multiplane.losses import halved
@@ -31,6 +31,7 @@ from tools.multiplane.weights import described
 
 SCALES = 4
 MULTIPLE = 2 ** (SCALES - 1)  # of pictures' sides: they are halved from scale to scale
+COARSEST = 128  # pixels to a cell
 SEEN_BY = 2  # planes that a ray must meet within their pictures for its pixel to count
 
 
@@ -104,11 +105,8 @@ class Recipe:
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        for name, least in (("planes", 2), ("batch", 1), ("warm_up", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)}: must be at least {least}")
-        if not 0 <= self.averaged < 1:
-            raise ValueError(f"averaged={self.averaged}: must be at least 0 and below 1")
+        share = (lambda x: 0 <= x <= 1, "at least 0 and at most 1")
+        check_ranges(self, {**RANGES, "planes": (lambda x: x >= 2, "at least 2"), "clustered": share})
 
     @property
     def file(self) -> str:
@@ -138,6 +136,12 @@ class Recipe:
                 raise ValueError(
                     f"{each.folder}: pictures of {width} x {height} pixels, those of {sets[0].folder} have "
                     f"{first}; a training wants one size: make one of them again with --size"
+                )
+            cells = math.ceil(width / COARSEST) * math.ceil(height / COARSEST)
+            if self.network == "official" and self.batch * cells < 2:
+                raise ValueError(
+                    f"batch={self.batch}: one picture of {width} x {height} pixels has a single value on the "
+                    "coarsest map of the official network, of which batch norm makes nothing; give 2 at least"
                 )
             if width % MULTIPLE or height % MULTIPLE:
                 raise ValueError(

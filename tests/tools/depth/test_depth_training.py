@@ -155,14 +155,14 @@ def test_pareto_weighs_gradients_to_the_least_norm(shared):
 
 
 def test_the_learning_rate_rises_along_a_line_and_falls_along_a_cosine():
-    model = replace(RECIPE, learning_rate=2.0, final_learning_rate=0.1, warm_up=4).build()
+    model = replace(RECIPE, learning_rate=0.5, final_learning_rate=0.1, warm_up=4).build()
     rates = []
     for step in range(6):
         model.steps.fill_(step)
         rates.append(model.learning_rate(0.0))
-    assert rates == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
+    assert rates == [0.125, 0.25, 0.375, 0.5, 0.5, 0.5]
     found = [model.learning_rate(schedule) for schedule in (0.0, 0.25, 0.5, 1.0)]
-    expected = [2.0, 0.2 + 1.8 * (2 + math.sqrt(2)) / 4, 1.1, 0.2]
+    expected = [0.5, 0.05 + 0.45 * (2 + math.sqrt(2)) / 4, 0.275, 0.05]
     assert found == pytest.approx(expected)
 
 
@@ -242,11 +242,25 @@ def test_labels_that_tell_too_little_are_refused():
         ({"height": 0}, "height=0: must be a multiple"),
         ({"batch": 0}, "batch=0: must be at least 1"),
         ({"averaged": 1.0}, "averaged=1.0: must be at least 0 and below 1"),
+        ({"clip": -1.0}, "clip=-1.0: must be above 0"),
+        ({"edges": -1.0}, "edges=-1.0: must be at least 0"),
+        ({"anchor": math.nan}, "anchor=nan: must be at least 0"),
+        ({"learning_rate": 0.0}, "learning_rate=0.0: must be above 0 and at most 1"),
+        ({"final_learning_rate": 7.0}, "final_learning_rate=7.0: must be at least 0 and at most 1"),
     ],
 )
 def test_settings_that_make_no_training_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         Recipe(**settings)
+
+
+def test_a_batch_of_one_value_is_refused_before_it_is_one():
+    """Batch norm makes nothing of it; with other shapes 64x32 becomes 32x32, too."""
+    with pytest.raises(ValueError, match="batch=1: one picture of 32x32 has but one value"):
+        replace(RECIPE, batch=1, width=64, height=32, varied_shapes=True).check([Slopes("metres")])
+    for other in ({"batch": 2}, {"varied_shapes": False}, {"width": 96, "height": 64}):
+        told = {"batch": 1, "width": 64, "height": 32, "varied_shapes": True, **other}
+        replace(RECIPE, **told).check([Slopes("metres")])
 
 
 @pytest.mark.parametrize("mixing", ["equal", "pareto"])

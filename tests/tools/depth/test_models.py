@@ -215,3 +215,20 @@ def test_what_cannot_be_looked_at_is_said(tmp_path):
         depth_of(picture, "dpt-swin2-tiny", size=512)
     with pytest.raises(ValueError, match="'abacus' is unknown; use cpu or cuda"):
         depth_of(picture, device="abacus")
+
+
+def test_a_training_s_folder_stands_for_its_weights(built_in, tmp_path):
+    """Where it holds none, or nothing is there, that is said, and of no other program."""
+    run = tmp_path / "run"
+    run.mkdir()
+    with pytest.raises(FileNotFoundError, match=r"run: holds no small.safetensors; name a file of weights"):
+        read_model(BUILT_IN, run)
+    with pytest.raises(FileNotFoundError, match=r"gone: not there; name a file of weights, or a training's"):
+        read_model(BUILT_IN, tmp_path / "gone")
+    save_file(Small().state_dict(), run / "small.safetensors")
+    assert isinstance(read_model(BUILT_IN, run), Small)
+
+
+def test_a_date_in_the_name_of_one_s_own_weights_is_no_checksum(tmp_path):
+    save_file(Small().state_dict(), tmp_path / "small-20261122.safetensors")
+    assert isinstance(read_model(BUILT_IN, tmp_path / "small-20261122.safetensors"), Small)

@@ -24,6 +24,7 @@ from tools.depth.outputs import Wanted, places, write_picture, write_table
 from tools.depth.predict import Depth
 from tools.multiplane import predict
 from tools.multiplane.folder import read_planes
+from tools.multiplane.photo import photo_of
 from tools.multiplane.predict import disparity_of, fitted, photo_camera, read_disparity, read_networks
 
 WIDTH, HEIGHT = 60, 40
@@ -241,6 +242,44 @@ def test_a_picture_in_colours_or_of_another_kind_is_no_disparity(tmp_path):
         read_disparity(tmp_path / "t.png")
     with pytest.raises(ValueError, match="uint8 of height x width x 3 or 4"):
         render.photo(torch.rand(4, 4, 3), method="layers", disparity=slope())
+
+
+def test_an_array_may_be_read_only_or_run_backwards(photo):
+    """As numpy makes them of PIL's pictures and of OpenCV's."""
+    backwards = colours().numpy()[..., ::-1].copy()[..., ::-1]
+    backwards.flags.writeable = False
+    shape = slope().numpy()[::-1].copy()[::-1]
+    made = render.photo(backwards, method="layers", disparity=shape)
+    assert torch.equal(made.image, photo.image) and torch.equal(made.disparity, photo.disparity)
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"planes": 0}, "planes must be at least 2, got 0"),
+        ({"size": (0, 10)}, "size 0 x 10: both sides must be at least 1 pixel"),
+        ({"size": (-5, 10)}, "size -5 x 10: both sides"),
+    ],
+)
+def test_numbers_that_make_no_planes_are_refused(told, message):
+    with pytest.raises(ValueError, match=message):
+        render.photo(colours(), method="layers", disparity=slope(), **told)
+
+
+def test_too_many_planes_are_refused_before_the_network_looks(monkeypatch):
+    monkeypatch.setitem(predict.MOST_SAMPLES, "layers", 20_000)
+    monkeypatch.setattr(predict, "predicted_depth", lambda *told: pytest.fail("looked"))
+    networks = replace(read_networks("layers", depth=False), depth=torch.nn.Identity())
+    with pytest.raises(ValueError, match=r"32 planes of 60 x 40 .* too many for layers; about 25 x 25"):
+        photo_of(networks, colours())
+
+
+def test_disparity_of_more_pixels_than_a_quantile_takes(monkeypatch):
+    """Half a hundredth of the pixels is told by a part of them: torch takes no more than 2^24."""
+    ramp = torch.linspace(0, 1, 4200 * 4200).view(4200, 4200)
+    found = disparity_of(Depth(ramp, "inverse_relative"))
+    low, high = (found == 0).double().mean(), (found == 1).double().mean()
+    assert float(low) == pytest.approx(0.005, abs=1e-4) == float(high)
 
 
 def test_depth_is_asked_of_a_network_where_none_is_given(bright_is_near):

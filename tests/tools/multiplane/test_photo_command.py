@@ -78,10 +78,15 @@ def test_what_a_person_reads(call, tmp_path):
     photograph(tmp_path / "a.jpg")
     code, out, err = call("a.jpg", *SHORT)
     assert (code, err) == (0, "")
-    assert out.startswith("a.jpg: 4 planes (layers) in photo: a-film.mp4, a-views.png; first view after ")
+    backend, line = out.splitlines()
+    assert backend.startswith("backend: ") and backend.endswith(")"), "and why"
+    assert line.startswith("a.jpg: 4 planes (layers) in photo: a-film.mp4, a-views.png; first view after ")
     assert "past the photograph's edge" not in out, "the way of two frames starts and ends in its place"
     code, out, _ = call("a.jpg", *SHORT[:4], "--frames", 5, "--overwrite")
     assert "past the photograph's edge" in out and "--amplitude" in out
+    past = ("--path", "zoom", "--amplitude", 8)  # through the nearest planes, past no edge
+    code, out, _ = call("a.jpg", *SHORT[:4], "--frames", 5, *past, "--overwrite")
+    assert code == 0 and "past the photograph's edge" not in out
     assert call("a.jpg", *SHORT, "--overwrite", "--quiet") == (0, "", "")
 
 

@@ -110,6 +110,9 @@ def test_wrong_folders_are_refused_by_name_before_anything_is_written(
     altered(sorted((mixed / "cameras").iterdir())[1], height=64)
     broken = sorted((lost / "cameras").iterdir())[0]
     altered(broken, fx="far")
+    unfinished = tmp_path.parent / "unfinished"
+    shutil.copytree(views, unfinished, dirs_exist_ok=True)
+    (unfinished / "dataset.json").unlink()
     wrong = [
         (["gone"], "gone: no such folder"),
         ([places], f"{places}: its views are not from a little aside, but of a whole place; make such"),
@@ -119,6 +122,9 @@ def test_wrong_folders_are_refused_by_name_before_anything_is_written(
         ([lost], f"{broken}: "),
         ([views, views], "two folders are called views"),
         ([views, "--planes", 1], "planes=1: must be at least 2"),
+        ([views, "--set", "clustered=2"], "clustered=2.0: must be at least 0 and at most 1"),
+        ([views, "--set", "network=official", "--batch", 1], "batch=1: one picture of 128 x 128 pixels has"),
+        ([unfinished], "unfinished: was not made to its end; give the same `render scenes generate`"),
         ([views, "--set", "find_masks=1"], "did you mean finds_masks?"),
         (["--resume"], "runs/photo: no such run; begin one: render photo-train DIR..."),
     ]
