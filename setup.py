@@ -193,7 +193,7 @@ setup(
     package_data={
         **{name: ["py.typed"] for name in ("fields", "render", "scenes", "tools")},
         "tools.depth": ["*.safetensors"],
-        "tools.multiplane": ["page.html"],
+        "tools.multiplane": ["page.html", "*.safetensors"],
     },
     include_package_data=False,
     ext_modules=[

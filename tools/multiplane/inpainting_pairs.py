@@ -6,7 +6,6 @@ whenever they come up, so that those that are kept need not be made again.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -14,24 +13,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from scenes.random import bits
-from tools.depth.augmentation import USUAL, augmented
-from tools.depth.batches import Labels, shrunk
-from tools.depth.losses import Kind
+from tools.depth.batches import Labels
 from tools.multiplane.inpainting import first_guess
+from tools.multiplane.picture_sets import disparity_of, part_of
 from tools.multiplane.predict import photo_camera
-from tools.multiplane.warp_back import (
-    InpaintingPair,
-    Motions,
-    disparity_of_depth,
-    inpainting_pair,
-    normalised_disparity,
-    sharpened,
-)
+from tools.multiplane.warp_back import InpaintingPair, Motions, inpainting_pair
 
 MOTIONS = Motions()
 DRAWN, MIRRORED, VARIANT = 0, 1, 2  # streams of scenes.random
-# Noise cannot be foretold, and pictures are mirrored when they are drawn.
-SHARES = replace(USUAL, mirrored=0, blurred=0, noisy=0, framed=0)
 
 
 class Holes(NamedTuple):
@@ -44,17 +33,6 @@ class Holes(NamedTuple):
     truth: Float[Tensor, "b 4 h w"]
     guess: Float[Tensor, "b 4 h w"]
     mask: Bool[Tensor, "b h w"]
-
-
-def disparity_of(values: Float[Tensor, "h w"], kind: Kind) -> Float[Tensor, "h w"]:
-    """In [0, 1], of a label's values, NaN where nothing is known. A prediction's blurred edges are sharpened.
-
-    Raises: ValueError as `normalised_disparity`.
-    """
-    if kind == "z_depth":
-        return disparity_of_depth(values)
-    disparity = normalised_disparity(values)
-    return sharpened(disparity) if kind == "relative_inverse" else disparity
 
 
 def holes_of(pair: InpaintingPair) -> Holes:
@@ -117,12 +95,8 @@ class DrawnHoles:
         return made
 
     def _make(self, place: int, index: int, generator: torch.Generator) -> Holes:
-        width, height = self.size
-        found = self.sets[place].read(index)
-        values = torch.where(found.known, found.values, torch.nan)
-        rgb, values = shrunk(found.rgb, values, width * height)
-        rgb, values = augmented(rgb, values, self.size, generator, SHARES)
-        rgb, camera = rgb.permute(1, 2, 0).contiguous(), photo_camera(width, height)
+        rgb, values = part_of(self.sets[place], index, self.size, generator)
+        camera = photo_camera(*self.size)
         try:
             disparity = disparity_of(values, self.sets[place].kind)
         except ValueError:  # all that was cut out is equally far: nothing comes to light behind it

@@ -22,7 +22,6 @@ from tools.depth.batches import Labels
 from tools.learning import RANGES, Learner, check_ranges
 from tools.multiplane.inpainting import SIZES, Inpainter
 from tools.multiplane.inpainting_pairs import DrawnHoles, Holes
-from tools.multiplane.losses import absolute_in
 
 BESIDE = 4  # pixels around a hole
 
@@ -99,7 +98,7 @@ class InpainterTraining(Learner):
         told = losses(found, holes)
         total = sum(WEIGHTS[name] * value for name, value in told.items())
         error = found[:, :3].detach().clamp(0, 1) - holes.truth[:, :3]
-        squared = absolute_in(holes.mask, error.square(), torch.zeros_like(error))
+        squared = mean_in(holes.mask, error.square())
         result = {f"loss/{name}": float(value.detach()) for name, value in told.items()}
         result |= {"loss": float(total.detach()), "psnr": psnr_of(float(squared))}
         result |= {"rays": int(holes.mask.sum()), "samples": holes.mask.numel()}
@@ -117,11 +116,16 @@ def losses(found: Maps, holes: Holes) -> dict[str, Tensor]:
     truth, mask = holes.truth, holes.mask
     around = max_pool2d(mask[:, None].float(), 2 * BESIDE + 1, 1, BESIDE)[:, 0] > 0
     return {
-        "colour": absolute_in(mask, found[:, :3], truth[:, :3]),
-        "disparity": absolute_in(mask, found[:, 3:], truth[:, 3:]),
+        "colour": mean_in(mask, (found - truth)[:, :3].abs()),
+        "disparity": mean_in(mask, (found - truth)[:, 3:].abs()),
         "steps": step_difference(torch.where(mask[:, None], found, truth), truth, mask),
-        "beside": absolute_in(around & ~mask, found, truth),
+        "beside": mean_in(around & ~mask, (found - truth).abs()),
     }
+
+
+def mean_in(mask: Masks, errors: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
+    """Over the masked pixels of all pictures alike."""
+    return (mask[:, None] * errors).sum() / (mask.sum() * errors.shape[1]).clamp(min=1)
 
 
 def step_difference(found: Maps, truth: Maps, mask: Masks) -> Float[Tensor, ""]:

@@ -1,28 +1,34 @@
-"""`render photo-train DIR...`: the networks behind `render photo`, from views that are a little apart."""
+"""`render photo-train DATASET...`: the networks behind `render photo`, from pictures with depth."""
 
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from render.arguments import Parser, whole
+from render.arguments import Parser, size, whole
 from render.console import Console
 from tools.network_training import add_data_options, add_training_options, train
 
 if TYPE_CHECKING:
+    from tools.multiplane.picture_sets import PictureSet
     from tools.multiplane.training import AdaMPITraining
     from tools.multiplane.view_sets import DrawnPairs, ViewSet
 
 SUMMARY = (
-    "Train AdaMPI, which makes planes of photographs, on folders of views that are a little apart: those of "
-    "render scenes generate neighbours."
+    "Train AdaMPI, which makes planes of photographs, on views that are a little apart (render scenes "
+    "generate neighbours), or on single pictures with depth, which are warped there and back."
 )
 STEPS = 20_000
 
 
 def parser() -> Parser:
     parser = Parser("photo-train", SUMMARY)
-    add_data_options(parser, "DIR", "a folder of neighbouring views with depth", "runs/photo", STEPS)
+    add_data_options(
+        parser, "DATASET", "a folder of pictures with depth (docs/photo.md)", "runs/photo", STEPS
+    )
     parser.add_argument("--planes", type=whole, metavar="N", help="how many it learns with (default: 8)")
     parser.add_argument("--batch", type=whole, metavar="N", help="pairs of views in a step (default: 4)")
+    parser.add_argument(
+        "--size", type=size, metavar="WxH", help="of single pictures, multiples of 8 (default: 128x128)"
+    )
     add_training_options(parser)
     return parser
 
@@ -34,16 +40,22 @@ def main(arguments: list[str]) -> int:
         reader.error("name at least one folder: render scenes generate neighbours DIR makes one")
     from tools.multiplane.training_run import KIND
 
-    return train(KIND, options, arguments, {"planes": options.planes, "batch": options.batch}, read)
+    width, height = options.size or (None, None)
+    flags = {"planes": options.planes, "batch": options.batch, "width": width, "height": height}
+    return train(KIND, options, arguments, flags, read)
 
 
 def read(
-    model: "AdaMPITraining", sets: "tuple[ViewSet, ...]", options: Namespace, console: Console
+    model: "AdaMPITraining",
+    sets: "tuple[ViewSet | PictureSet, ...]",
+    options: Namespace,
+    console: Console,
 ) -> "DrawnPairs":
     """What the training draws from; what it is, is said."""
     pairs = model.recipe.batches(sets)
+    width, height = pairs.size
     for each in sets:
-        width, height = each.size
-        console.say(f"data: {len(each)} pairs of {len(each.views)} views in {each.name}, {width}x{height}")
+        of = "views" if each.size else "pictures, warped there and back,"
+        console.say(f"data: {len(each)} pairs of {len(each.views)} {of} in {each.name}, {width}x{height}")
     console.say(f"a step: {model.recipe.batch} pairs, {model.recipe.planes} planes of each")
     return pairs

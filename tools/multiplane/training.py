@@ -26,7 +26,7 @@ from tools.multiplane.adampi import CONFIGS, AdaMPI, AdaMPIConfig, picture_plane
 from tools.multiplane.losses import halved
 from tools.multiplane.planes import FAR, in_order
 from tools.multiplane.view_pairs import PairBatch
-from tools.multiplane.view_sets import DrawnPairs, ViewSet
+from tools.multiplane.view_sets import DrawnPairs, PairSet
 from tools.multiplane.weights import described
 
 SCALES = 4
@@ -80,7 +80,8 @@ class Recipe:
     network: of `tools.multiplane.adampi.CONFIGS`. planes: how many it learns with.
     blends: the picture's own colours where they are seen (`blend_source`), in training as when it is used.
     adjusts_planes, finds_masks, masks_context: as in `AdaMPIConfig`; with blends, what is left out in trials.
-    batch: pairs of a step.
+    batch: pairs of a step. width, height: of pairs that are made of single pictures, pixels, multiples of 8;
+        views that are apart have sizes of their own, which are those of all then.
     clustered: how much planes are drawn to clusters of a picture's disparities (`losses.imitation`).
     learning_rate: the highest, after `warm_up` steps; it falls along a cosine to `final_learning_rate` of it.
     weight_decay: of Adam. clip: the longest gradient.
@@ -95,6 +96,8 @@ class Recipe:
     masks_context: bool = True
     blends: bool = True
     batch: int = 4
+    width: int = 128
+    height: int = 128
     clustered: float = losses.CLUSTERED
     learning_rate: float = 1e-3
     final_learning_rate: float = 0.02
@@ -124,35 +127,38 @@ class Recipe:
             network = AdaMPI(self.config)
         return AdaMPITraining(self, network, torch.device(device))
 
-    def check(self, sets: Sequence[ViewSet]) -> None:
+    def size_of(self, sets: Sequence[PairSet]) -> tuple[int, int]:
+        """Width and height of the pictures of a training."""
+        return next((each.size for each in sets if each.size), (self.width, self.height))
+
+    def check(self, sets: Sequence[PairSet]) -> None:
         """Raises ValueError for two sets of one name, or pictures that do not fit together."""
         names = [each.name for each in sets]
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"two folders are called {twice[0]}; rename one, or leave one out")
+        width, height = size = self.size_of(sets)
         for each in sets:
-            width, height = each.size
-            if each.size != sets[0].size:
-                first = "{} x {}".format(*sets[0].size)
+            if each.size not in (None, size):
                 raise ValueError(
-                    f"{each.folder}: pictures of {width} x {height} pixels, those of {sets[0].folder} have "
-                    f"{first}; a training wants one size: make one of them again with --size"
+                    f"{each.name}: pictures of {each.size[0]} x {each.size[1]} pixels, others have {width} x "
+                    f"{height}; a training wants one size: make one of them again with --size"
                 )
-            cells = math.ceil(width / COARSEST) * math.ceil(height / COARSEST)
-            if self.network == "official" and self.batch * cells < 2:
-                raise ValueError(
-                    f"batch={self.batch}: one picture of {width} x {height} pixels has a single value on the "
-                    "coarsest map of the official network, of which batch norm makes nothing; give 2 at least"
-                )
-            if width % MULTIPLE or height % MULTIPLE:
-                raise ValueError(
-                    f"{each.folder}: pictures of {width} x {height} pixels; sides must be multiples of "
-                    f"{MULTIPLE}: make them again with --size"
-                )
+        if min(size) < MULTIPLE or width % MULTIPLE or height % MULTIPLE:
+            raise ValueError(
+                f"pictures of {width} x {height} pixels; sides must be multiples of {MULTIPLE}: give --size, "
+                "or make them again with it"
+            )
+        cells = math.ceil(width / COARSEST) * math.ceil(height / COARSEST)
+        if self.network == "official" and self.batch * cells < 2:
+            raise ValueError(
+                f"batch={self.batch}: one picture of {width} x {height} pixels has but one value on the "
+                "coarsest map of the official network, of which batch norm makes nothing; give 2 at least"
+            )
 
-    def batches(self, sets: Sequence[ViewSet], workers: int = 2) -> DrawnPairs:
+    def batches(self, sets: Sequence[PairSet], workers: int = 2) -> DrawnPairs:
         """What a training with this recipe draws from. Raises as `check`."""
         self.check(sets)
-        return DrawnPairs(sets, self.batch, workers)
+        return DrawnPairs(sets, self.batch, self.size_of(sets), workers)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Pairs of views to learn from, out of folders of made-up places that are seen from a little aside.
+"""Pairs of views to learn from: out of folders of made-up places that are seen from a little aside.
 
 `render scenes generate neighbours DIR` makes such a folder (scenes/generate/collection.py): NAME is
 PLACE-VIEW, and the views of a place see one world.
@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -63,8 +64,11 @@ class ViewSet:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def read(self, index: int) -> ViewPair:
-        """Raises: NothingNearError if the source sees nothing at a finite depth; errors of damaged files."""
+    def read(self, index: int, size: tuple[int, int] | None = None) -> ViewPair:
+        """size: what all sets of a training have; it is this one's.
+
+        Raises: NothingNearError if the source sees nothing at a finite depth; errors of damaged files.
+        """
         seen = []
         for view in self.pairs[index]:
             labelled, camera = self.views.read(view), self.cameras[view]
@@ -79,10 +83,10 @@ class ViewSet:
         return view_pair(*seen)
 
 
-def told_subject(folder: Path) -> str:
-    """What a folder says it shows, if it says so (scenes/generate/collection.py)."""
+def told_subject(folder: Path) -> str | None:
+    """What a folder says it shows (scenes/generate/collection.py), if anything."""
     file = folder / "rooms.json"
-    return read_json(file).get("subject", SUBJECT) if file.is_file() else SUBJECT
+    return read_json(file).get("subject") if file.is_file() else None
 
 
 def camera_of(folder: Path, name: str) -> Cameras:
@@ -109,14 +113,26 @@ def mirrored(pair: ViewPair) -> ViewPair:
     return replace(pair, camera=turned(pair.camera), target=turned(pair.target), **flipped)
 
 
+@runtime_checkable
+class PairSet(Protocol):
+    """What pairs are drawn from. size: that of its pictures, if they have one, else they take any."""
+
+    name: str
+    size: tuple[int, int] | None
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int, size: tuple[int, int]) -> ViewPair: ...
+
+
 class DrawnPairs:
     """Pairs of a training's steps: of all sets alike, half of them mirrored, by seed and step alone.
 
-    workers: threads that read ahead.
+    size: width and height of pictures. workers: threads that read ahead.
     """
 
-    def __init__(self, sets: Sequence[ViewSet], batch: int, workers: int = 2) -> None:
-        self.sets, self.batch = tuple(sets), batch
+    def __init__(self, sets: Sequence[PairSet], batch: int, size: tuple[int, int], workers: int = 2) -> None:
+        self.sets, self.batch, self.size = tuple(sets), batch, size
         self._ahead = ReadAhead(self._begin, workers)
 
     def at(self, seed: int, step: int) -> PairBatch:
@@ -150,6 +166,6 @@ class DrawnPairs:
         """None if the source sees but the sky: another pair is taken."""
         chosen = self.sets[drawn % len(self.sets)]
         try:
-            return chosen.read(drawn // len(self.sets) % len(chosen))
+            return chosen.read(drawn // len(self.sets) % len(chosen), self.size)
         except NothingNearError:
             return None

@@ -35,7 +35,7 @@ class Motions:
     least     altogether, at least
     rotation  at most, about each axis, degrees
 
-    The defaults hold swings (0.14 aside, 0.2 forwards), circles (0.2 high) and zooms (0.3 forwards).
+    The defaults hold swings (0.14 aside, 0.2 forwards), circles (0.14 high) and zooms (0.3 forwards).
     AdaMPI's published motions are `Motions(x=0.2, y=0, z=0, least=0.1, rotation=0)`: aside alone.
     """
 
@@ -65,7 +65,7 @@ class InpaintingPair(NamedTuple):
     lost: Bool[Tensor, "h w"]
 
 
-class ViewPair(NamedTuple):
+class WarpedPair(NamedTuple):
     """A made-up view of a picture, which a network is given, and the picture, which it is to show.
 
     Disparities lie in one unit, in which the source's lie in [0, 1]; the cameras' translations too.
@@ -170,14 +170,14 @@ def inpainting_pair(
     return InpaintingPair(rgb, disparity, lost_pixels(1 / disparity, camera, away))
 
 
-def view_pair(
+def warped_pair(
     rgb: Float[Tensor, "h w 3"],
     disparity: Float[Tensor, "h w"],
     camera: Cameras,
     motions: Motions,
     generator: torch.Generator,
     inpainter: Fill = fill,
-) -> ViewPair:
+) -> WarpedPair:
     """The picture as the target, and as the source a view of it from a random place beside.
 
     inpainter: fills the source's holes; `fill`, or `partial(inpaint, how="network", network=...)` of
@@ -193,7 +193,7 @@ def view_pair(
     source_rgb, source_disparity = inpainter(seen.rgb, nearness, ~seen.covered)
     back = warp(source_rgb, 1 / source_disparity, source, camera)
     nearest = source_disparity.max().clamp(min=1)
-    return ViewPair(
+    return WarpedPair(
         source_rgb,
         source_disparity / nearest,
         _scaled(source, nearest, camera),

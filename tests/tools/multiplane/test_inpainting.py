@@ -23,7 +23,7 @@ from tools.multiplane.inpainting import (
 )
 from tools.multiplane.inpainting_pairs import DrawnHoles, Holes, disparity_of
 from tools.multiplane.inpainting_training import WEIGHTS, Recipe, losses, step_difference
-from tools.multiplane.warp_back import Motions, disparity_of_depth, view_pair
+from tools.multiplane.warp_back import Motions, disparity_of_depth, warped_pair
 
 TINY = Recipe(network="tiny", batch=4, width=64, height=48, variants=2, warm_up=1)
 
@@ -144,7 +144,7 @@ def test_the_source_of_a_pair_is_filled_by_the_inpainter_that_is_named(generator
     motions, pairs = Motions(rotation=0), []
     for inpainter in (fill, partial(inpaint, how="classical"), by_network):
         generator.manual_seed(5)
-        pairs.append(view_pair(rgb, disparity, camera_at(), motions, generator, inpainter=inpainter))
+        pairs.append(warped_pair(rgb, disparity, camera_at(), motions, generator, inpainter=inpainter))
     classical, named, learnt = pairs
     assert torch.equal(classical.source_rgb, named.source_rgb)
     unlike = (classical.source_rgb != learnt.source_rgb).any(dim=-1)

@@ -100,24 +100,19 @@ def test_wrong_folders_are_refused_by_name_before_anything_is_written(
     views, call, tmp_path, tmp_path_factory
 ):
     sets = tmp_path_factory.mktemp("wrong")
-    places, large, odd, mixed, lost = (
-        copy_of(views, sets / name) for name in ("places", "large", "odd", "mixed", "lost")
-    )
-    altered(places / "rooms.json", subject="rooms")
+    large, odd, mixed, lost = (copy_of(views, sets / name) for name in ("large", "odd", "mixed", "lost"))
     for folder, width in ((large, 136), (odd, 132)):
         for file in (folder / "cameras").iterdir():
             altered(file, width=width)
     altered(sorted((mixed / "cameras").iterdir())[1], height=64)
     broken = sorted((lost / "cameras").iterdir())[0]
     altered(broken, fx="far")
-    unfinished = tmp_path.parent / "unfinished"
-    shutil.copytree(views, unfinished, dirs_exist_ok=True)
+    unfinished = copy_of(views, sets / "unfinished")
     (unfinished / "dataset.json").unlink()
     wrong = [
         (["gone"], "gone: no such folder"),
-        ([places], f"{places}: its views are not from a little aside, but of a whole place; make such"),
-        ([views, large], f"{large}: pictures of 136 x 128 pixels, those of {views} have 128 x 128"),
-        ([odd], f"{odd}: pictures of 132 x 128 pixels; sides must be multiples of 8"),
+        ([views, large], "large: pictures of 136 x 128 pixels, others have 128 x 128; a training wants one"),
+        ([odd], "pictures of 132 x 128 pixels; sides must be multiples of 8: give --size, or make them"),
         ([mixed], "128 x 64 pixels, 000000-0.jpg has 128 x 128; all pictures must be of one size"),
         ([lost], f"{broken}: "),
         ([views, views], "two folders are called views"),
@@ -126,11 +121,24 @@ def test_wrong_folders_are_refused_by_name_before_anything_is_written(
         ([views, "--set", "network=official", "--batch", 1], "batch=1: one picture of 128 x 128 pixels has"),
         ([unfinished], "unfinished: was not made to its end; give the same `render scenes generate`"),
         ([views, "--set", "find_masks=1"], "did you mean finds_masks?"),
-        (["--resume"], "runs/photo: no such run; begin one: render photo-train DIR..."),
+        (["--resume"], "runs/photo: no such run; begin one: render photo-train DATASET..."),
     ]
     for arguments, message in wrong:
-        code, _, err = call(*arguments)
+        code, _, err = call(*arguments, *([] if "--resume" in arguments else ["--steps", 1]))
         assert (code, err.count("\n")) == (1, 1) and message in err, err
     assert list(tmp_path.iterdir()) == []
     code, _, err = call()
     assert code == 2 and "render scenes generate neighbours DIR makes one" in err
+
+
+def test_single_pictures_are_warped_there_and_back(call, tmp_path):
+    """Of any data set with depth, of any size, and beside views that are apart."""
+    generate(tmp_path / "rooms", count=2, width=96, height=72, seed=1)
+    code, out, err = call("rooms", *QUICK, "--size", "128x64", "--steps", 1)
+    assert (code, err) == (0, "")
+    assert "data: 128 pairs of 2 pictures, warped there and back, in rooms, 128x64" in out
+    told = json.loads((tmp_path / "runs/photo/config.json").read_text())
+    assert told["settings"]["width"] == 128 and told["settings"]["height"] == 64
+    assert [each["pictures"] for each in told["datasets"]] == [2]
+    code, _, err = call("rooms", *QUICK, "--size", "100x64", "--steps", 1, "--out", "other")
+    assert code == 1 and "pictures of 100 x 64 pixels; sides must be multiples of 8: give --size" in err

@@ -57,44 +57,44 @@ def test_a_mirror_twice_is_none(views: ViewSet):
 
 
 def test_a_step_has_the_same_pairs_whenever_it_is_asked_for_and_others_have_others(views: ViewSet):
-    drawn = DrawnPairs([views], 4)
+    drawn = DrawnPairs([views], 4, views.size)
     later, first = drawn.at(7, 3), drawn.at(7, 2)
-    again = DrawnPairs([views], 4).at(7, 2)
+    again = DrawnPairs([views], 4, views.size).at(7, 2)
     assert torch.equal(first.source, again.source) and torch.equal(first.truth, again.truth)
     assert not torch.equal(first.source, later.source)
-    assert not torch.equal(first.source, DrawnPairs([views], 4).at(8, 2).source)
+    assert not torch.equal(first.source, DrawnPairs([views], 4, views.size).at(8, 2).source)
 
 
 def test_a_picture_of_the_sky_is_passed_over_and_a_damaged_one_is_not(views: ViewSet, monkeypatch):
     """Whether it was read ahead or not, the next pair that is drawn takes its place."""
-    before = DrawnPairs([views], 2)
+    before = DrawnPairs([views], 2, views.size)
     drawn = [draw % len(views) for draw in before._draws(7, 3)]
     read, sky = ViewSet.read, drawn[0]
 
-    def sky_there(self, index):
+    def sky_there(self, index, size):
         if index == sky:
             raise NothingNearError("sky")
-        return read(self, index)
+        return read(self, index, size)
 
     monkeypatch.setattr(ViewSet, "read", sky_there)
     first, second = [read(views, index) for index in drawn if index != sky][:2]
-    found = DrawnPairs([views], 2).at(7, 3)
+    found = DrawnPairs([views], 2, views.size).at(7, 3)
     for k, pair in enumerate((first, second)):
         assert any(torch.equal(found.source[k], each.source) for each in (pair, mirrored(pair)))
 
-    def damaged(self, index):
+    def damaged(self, index, size):
         raise DepthSetError("damaged")
 
     monkeypatch.setattr(ViewSet, "read", damaged)
     with pytest.raises(DepthSetError, match="damaged"):
-        DrawnPairs([views], 2).at(7, 3)
+        DrawnPairs([views], 2, views.size).at(7, 3)
 
-    def all_sky(self, index):
+    def all_sky(self, index, size):
         raise NothingNearError("sky")
 
     monkeypatch.setattr(ViewSet, "read", all_sky)
     with pytest.raises(NothingNearError, match="neighbours: hardly a view sees anything"):
-        DrawnPairs([views], 2).at(7, 3)
+        DrawnPairs([views], 2, views.size).at(7, 3)
 
 
 def test_a_folder_without_pairs_says_how_to_make_one(tmp_path: Path):

@@ -21,7 +21,7 @@ from tools.multiplane.warp_back import (
     moved,
     normalised_disparity,
     sharpened,
-    view_pair,
+    warped_pair,
 )
 
 RELEASED = Motions(x=0.2, y=0, z=0, least=0.1, rotation=0)
@@ -167,7 +167,7 @@ def test_both_views_of_a_pair_are_of_one_scene(motions, generator):
     """Target pixels looked up in the source, by the pair's own cameras and disparities alone."""
     rgb, disparity, camera = scene(generator)
     for _ in range(5):
-        pair = view_pair(rgb, disparity, camera, motions, generator)
+        pair = warped_pair(rgb, disparity, camera, motions, generator)
         assert pair.target_rgb is rgb
         assert pair.source_disparity.min() >= 0 and pair.source_disparity.max() <= 1
         back = warp(pair.source_rgb, 1 / pair.source_disparity, pair.source, pair.target)
@@ -191,7 +191,7 @@ def test_the_source_has_no_holes_and_no_thing_in_them(generator):
     rgb = torch.where((disparity == 1)[..., None], torch.tensor([1.0, 0, 0]), torch.tensor([0, 0, 1.0]))
     camera = camera_at(width=64, height=48)
     for _ in range(5):
-        pair = view_pair(rgb, disparity, camera, RELEASED, generator)
+        pair = warped_pair(rgb, disparity, camera, RELEASED, generator)
         assert pair.source_rgb[..., 1].eq(0).all() and pair.source_rgb.sum(dim=-1).sub(1).abs().max() < 1e-3
         near = (pair.source_disparity > 0.5).sum()
         assert abs(int(near) - 16 * 16) <= 16
@@ -204,7 +204,7 @@ def test_occluded_is_what_the_source_does_not_show():
     disparity = 1 / square_before_wall(*square, near, far)
     camera, generator = camera_at(), torch.Generator()
     for seed in range(2):
-        pair = view_pair(torch.zeros(24, 32, 3), disparity, camera, RELEASED, generator.manual_seed(seed))
+        pair = warped_pair(torch.zeros(24, 32, 3), disparity, camera, RELEASED, generator.manual_seed(seed))
         away = moved(camera, RELEASED, generator.manual_seed(seed))
         assert_close(pair.source.camera_to_world, away.camera_to_world)
         seen = seen_by_rays(1 / disparity, camera, away, square, near)
@@ -216,14 +216,14 @@ def test_occluded_is_what_the_source_does_not_show():
 
 def test_the_same_seed_gives_the_same_pair(generator):
     rgb, disparity, camera = scene(generator)
-    one, other = (view_pair(rgb, disparity, camera, Motions(), generator.manual_seed(3)) for _ in range(2))
+    one, other = (warped_pair(rgb, disparity, camera, Motions(), generator.manual_seed(3)) for _ in range(2))
     assert torch.equal(one.source_rgb, other.source_rgb) and torch.equal(one.occluded, other.occluded)
 
 
 def test_cameras_keep_their_precision(generator):
     rgb, disparity, _ = scene(generator)
     camera = Cameras.from_fov(torch.eye(4), 32, 24, 50)
-    pair = view_pair(rgb, disparity, camera, Motions(), generator)
+    pair = warped_pair(rgb, disparity, camera, Motions(), generator)
     assert pair.source.fx.dtype == pair.target.camera_to_world.dtype == torch.float32
 
 
@@ -231,6 +231,6 @@ def test_cameras_keep_their_precision(generator):
 def test_disparity_that_was_not_normalised_is_refused(value, generator):
     rgb, disparity, camera = scene(generator)
     disparity[3, 4] = value
-    for make in (inpainting_pair, view_pair):
+    for make in (inpainting_pair, warped_pair):
         with pytest.raises(ValueError, match=r"disparity is .* in row 3, column 4; bring it to \[0, 1\]"):
             make(rgb, disparity, camera, Motions(), generator)
