@@ -28,7 +28,11 @@ COMMANDS = {
     ),
     "photo-train": (
         "tools.multiplane.train_command:main",
-        "train what makes planes of photographs, on views that are a little apart",
+        "train what makes planes of photographs, on pictures with depth",
+    ),
+    "inpaint-train": (
+        "tools.multiplane.inpaint_command:main",
+        "train what fills in behind things, on pictures with depth",
     ),
     "depth": ("tools.depth.command:main", "tell how far things are in photographs and videos"),
     "depth-eval": (

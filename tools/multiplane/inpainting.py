@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import elu, interpolate
 
-from tools.depth.models import read_tensors
+from tools.depth.models import read_tensors, weights_file
 from tools.depth.weights import take_weights
 from tools.multiplane.filling import fill
 from tools.multiplane.sides import cut, grown
@@ -30,6 +30,9 @@ DILATIONS = (1, 2, 4, 8)  # of the coarsest maps: 64 pixels either way
 
 # Widths of maps at 1, 1/2 and 1/4 of the picture.
 SIZES: Mapping[str, tuple[int, int, int]] = {"small": (16, 32, 64), "tiny": (4, 8, 12)}
+
+# What trainings call their files.
+FILES: Mapping[str, str] = {"small": "inpainter.safetensors", "tiny": "inpainter-tiny.safetensors"}
 
 How = Literal["classical", "network"]
 
@@ -143,12 +146,11 @@ def inpaint(
 
 
 def read_inpainter(path: str | Path, size: str = "small") -> Inpainter:
-    """The network of a file that `InpainterTraining.write` wrote, ready to look at pictures; size: of SIZES.
+    """The network that `render inpaint-train` wrote, ready to look at pictures; size: of SIZES.
 
-    Nothing in the file is run. Raises: FileNotFoundError, WeightsError if it is of another network.
+    path: the file, or the training's folder. Nothing in it is run.
+    Raises: FileNotFoundError, WeightsError if it is of another network.
     """
-    path, network = Path(path), Inpainter(SIZES[size])
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; name the weights of an inpainter")
+    path, network = weights_file(Path(path), (FILES[size],)), Inpainter(SIZES[size])
     take_weights(network, read_tensors(path), (), (), str(path))
     return network.eval().requires_grad_(False)

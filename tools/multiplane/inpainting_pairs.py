@@ -51,8 +51,6 @@ class DrawnHoles:
         size: their width and height, pixels.
         variants: of each picture.
         memory: bytes of pictures with holes to keep.
-
-    Raises: ValueError for no set at all.
     """
 
     def __init__(
@@ -65,11 +63,12 @@ class DrawnHoles:
         variants: int = 8,
         memory: float | int = 0,
     ) -> None:
-        if not sets:
-            raise ValueError("no data set of pictures with depth is given; name at least one")
         self.sets, self.batch, self.size, self.motions = tuple(sets), batch, size, motions
         self.variants, self._room = variants, memory
         self._kept: dict[tuple[int, int, int], Holes] = {}
+
+    def close(self) -> None:
+        """Nothing is read ahead."""
 
     def at(self, seed: int, step: int) -> Holes:
         """Raises: what a set does whose files cannot be read."""

@@ -20,7 +20,7 @@ from render.metrics import psnr_of
 from render.run import GENERATOR_LENT
 from tools.depth.batches import Labels
 from tools.learning import RANGES, Learner, check_ranges
-from tools.multiplane.inpainting import SIZES, Inpainter
+from tools.multiplane.inpainting import FILES, SIZES, Inpainter
 from tools.multiplane.inpainting_pairs import DrawnHoles, Holes
 
 BESIDE = 4  # pixels around a hole
@@ -68,11 +68,25 @@ class Recipe:
         counts = dict.fromkeys(("width", "height", "variants"), (lambda x: x >= 1, "at least 1"))
         check_ranges(self, {**RANGES, **counts})
 
+    @property
+    def file(self) -> str:
+        """What the network is called in the end."""
+        return FILES[self.network]
+
+    def check(self, sets: Sequence[Labels]) -> None:
+        """Raises ValueError for no set, or two of one name."""
+        if not sets:
+            raise ValueError("no data set of pictures with depth is given; name at least one")
+        names = [each.name for each in sets]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"two data sets are called {twice[0]}; rename a folder, or leave one out")
+
     def pairs(self, sets: Sequence[Labels], memory: float | int = 0) -> DrawnHoles:
         """What a training with this recipe learns from; memory: bytes of pictures with holes to keep.
 
-        Raises: ValueError for no set at all.
+        Raises: as `check`.
         """
+        self.check(sets)
         size = (self.width, self.height)
         return DrawnHoles(sets, self.batch, size, variants=self.variants, memory=memory)
 

@@ -1,6 +1,7 @@
 """`render photo-train DATASET...`: the networks behind `render photo`, from pictures with depth."""
 
 from argparse import Namespace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from render.arguments import Parser, size, whole
@@ -29,6 +30,12 @@ def parser() -> Parser:
     parser.add_argument(
         "--size", type=size, metavar="WxH", help="of single pictures, multiples of 8 (default: 128x128)"
     )
+    parser.add_argument(
+        "--inpainter",
+        type=Path,
+        metavar="FILE",
+        help="fills the holes of single pictures (render inpaint-train); none: classically",
+    )
     add_training_options(parser)
     return parser
 
@@ -41,7 +48,9 @@ def main(arguments: list[str]) -> int:
     from tools.multiplane.training_run import KIND
 
     width, height = options.size or (None, None)
+    inpainter = options.inpainter.absolute() if options.inpainter else None
     flags = {"planes": options.planes, "batch": options.batch, "width": width, "height": height}
+    flags |= {"inpainter": inpainter}
     return train(KIND, options, arguments, flags, read)
 
 

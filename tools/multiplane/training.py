@@ -9,6 +9,7 @@ every plane, and what its masks let through is compared where the picture can te
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -23,7 +24,9 @@ from render.trainer import PART
 from tools.learning import RANGES, Learner, check_ranges
 from tools.multiplane import losses
 from tools.multiplane.adampi import CONFIGS, AdaMPI, AdaMPIConfig, picture_planes
+from tools.multiplane.inpainting import inpaint, read_inpainter
 from tools.multiplane.losses import halved
+from tools.multiplane.picture_sets import PictureSet
 from tools.multiplane.planes import FAR, in_order
 from tools.multiplane.view_pairs import PairBatch
 from tools.multiplane.view_sets import DrawnPairs, PairSet
@@ -82,6 +85,8 @@ class Recipe:
     adjusts_planes, finds_masks, masks_context: as in `AdaMPIConfig`; with blends, what is left out in trials.
     batch: pairs of a step. width, height: of pairs that are made of single pictures, pixels, multiples of 8;
         views that are apart have sizes of their own, which are those of all then.
+    inpainter: file of what fills the holes of single pictures that are warped (`render inpaint-train`); none:
+        classically.
     clustered: how much planes are drawn to clusters of a picture's disparities (`losses.imitation`).
     learning_rate: the highest, after `warm_up` steps; it falls along a cosine to `final_learning_rate` of it.
     weight_decay: of Adam. clip: the longest gradient.
@@ -98,6 +103,7 @@ class Recipe:
     batch: int = 4
     width: int = 128
     height: int = 128
+    inpainter: str = ""
     clustered: float = losses.CLUSTERED
     learning_rate: float = 1e-3
     final_learning_rate: float = 0.02
@@ -156,8 +162,12 @@ class Recipe:
             )
 
     def batches(self, sets: Sequence[PairSet], workers: int = 2) -> DrawnPairs:
-        """What a training with this recipe draws from. Raises as `check`."""
+        """What a training with this recipe draws from. Raises: as `check` and `read_inpainter`."""
         self.check(sets)
+        if self.inpainter:
+            filled = partial(inpaint, how="network", network=read_inpainter(self.inpainter))
+            single = (isinstance(each, PictureSet) for each in sets)
+            sets = [replace(a, inpainter=filled) if b else a for a, b in zip(sets, single, strict=True)]
         return DrawnPairs(sets, self.batch, self.size_of(sets), workers)
 
 
