@@ -1,7 +1,5 @@
 """Made-up rooms and table tops: walls with windows and doors, furniture along them, lamps and daylight."""
 
-from collections.abc import Callable
-
 import numpy as np
 from jaxtyping import Float
 
@@ -26,28 +24,19 @@ from scenes.generate.furniture import (
 )  # fmt: skip
 from scenes.generate.lighting import Lamp, Place
 from scenes.generate.parts import Material, Number, Rng, bar, moved, part, pose
+from scenes.generate.viewpoints import REACH, Viewpoint, across_table, at_furniture, looking
 
 Array = np.ndarray
-Viewpoint = Callable[[Rng], Float[Array, "4 4"]]  # draws camera_to_world
 Hole = tuple[Number, Number, Number, Number]  # left, right, bottom, top on a wall, metres
 THICK = 0.2  # metres, of walls
 # What a room is for, with how often it is drawn, and its least and greatest sides in metres.
 ROOMS = {"living": (0.6, 2.6, 8.0), "kitchen": (0.25, 2.2, 6.0), "cellar": (0.15, 2.4, 8.0)}
+TABLES = {"living": 0.5, "kitchen": 0.8, "cellar": 0.3}  # how often one stands in the middle
 SILLS = {"living": (0.3, 1.0), "kitchen": (0.8, 1.3), "cellar": (0.9, 1.6)}  # metres up, of windows
 FITTED = {"living": 0.0, "kitchen": 0.65, "cellar": 0.45}  # share of their walls that are built along
-AT_FURNITURE = 0.5  # share of views of a room that are of a piece of it; the others look across the room
-
-
-def looking(eye: Array, heading: Number, pitch: Number, roll: Number = 0.0) -> Float[Array, "4 4"]:
-    """camera_to_world (OpenCV) at a point; heading about +Z, pitch down, both in radians."""
-    forward = np.array([np.cos(heading) * np.cos(pitch), np.sin(heading) * np.cos(pitch), -np.sin(pitch)])
-    right = np.array([np.sin(heading), -np.cos(heading), 0.0])
-    down = np.cross(forward, right)
-    matrix = np.eye(4)
-    matrix[:3, 0] = np.cos(roll) * right + np.sin(roll) * down
-    matrix[:3, 1] = np.cos(roll) * down - np.sin(roll) * right
-    matrix[:3, 2], matrix[:3, 3] = forward, eye
-    return matrix
+# Shares of views of a room: across a table where there is one, and of the others those of furniture; the
+# rest look across the room.
+ACROSS_TABLE, AT_FURNITURE = 0.35, 0.5
 
 
 def light(rng: Rng, level: Number) -> Array:
@@ -244,8 +233,21 @@ def _built_in(rng: Rng, use: str, walling: Material, width: Number, depth: Numbe
     return found
 
 
-def _in_the_middle(rng: Rng, width: Number, depth: Number) -> Parts:
-    """What stands free: a table with chairs, a bed, people, things on the floor."""
+def _dining(rng: Rng) -> tuple[Parts, Number]:
+    """A table about the origin with chairs around it, and how far its edge is from its middle."""
+    long, deep, high = rng.uniform(0.8, 1.9), rng.uniform(0.6, 1.0), rng.choice([0.45, 0.74, 0.74])
+    found = moved(table(rng, long, deep, high, rng.uniform(1, 12)), pose(0, -deep / 2))
+    for k in range(rng.integers(1, 6) if high > 0.6 else rng.integers(2)):
+        side = 1 if k % 2 else -1
+        at = pose(rng.uniform(-0.4, 0.4) * long, side * (deep / 2 + rng.uniform(0.1, 0.5)), 0.0)
+        found += moved(chair(rng), at @ pose(turn=(np.pi if side > 0 else 0) + rng.normal(0, 0.4)))
+    return found, deep / 2
+
+
+def _in_the_middle(
+    rng: Rng, use: str, width: Number, depth: Number
+) -> tuple[Parts, tuple[Float[Array, "4 4"], Number] | None]:
+    """What stands free: a table with chairs, a bed, people, things on the floor; and where the table is."""
     found: Parts = []
     if rng.uniform() < 0.45:
         weave = str(rng.choice(["cloth", "flowers", "stripes", "checks"]))
@@ -253,15 +255,12 @@ def _in_the_middle(rng: Rng, width: Number, depth: Number) -> Parts:
         thread = Material(weave, threads, rng.uniform(0.1, 0.5))
         found.append(part("box", thread, (0.5 * width, 0.45 * depth, 0.012), (0, 0, 0)))
     kind, turn = rng.uniform(), rng.choice([0, np.pi / 2]) + rng.normal(0, 0.1)
-    if kind < 0.5:
-        long, deep, high = rng.uniform(0.8, 1.9), rng.uniform(0.6, 1.0), rng.choice([0.45, 0.74, 0.74])
-        dining = moved(table(rng, long, deep, high, rng.uniform(1, 12)), pose(0, -deep / 2))
-        for k in range(rng.integers(1, 6) if high > 0.6 else rng.integers(2)):
-            side = 1 if k % 2 else -1
-            at = pose(rng.uniform(-0.4, 0.4) * long, side * (deep / 2 + rng.uniform(0.1, 0.5)), 0.0)
-            dining += moved(chair(rng), at @ pose(turn=(np.pi if side > 0 else 0) + rng.normal(0, 0.4)))
-        found += moved(dining, pose(*rng.normal(0, 0.4, 2), 0.0, turn))
-    elif kind < 0.65:
+    spot = None
+    if kind < TABLES[use]:
+        dining, reach = _dining(rng)
+        spot = pose(*rng.normal(0, 0.4, 2), 0.0, turn), reach
+        found += moved(dining, spot[0])
+    elif kind < TABLES[use] + 0.15:
         found += moved(bed(rng), pose(0, -1.0, 0.0, turn))
     for _ in range(rng.poisson(2.0)):
         at = rng.uniform(-0.45, 0.45, 2) * (width, depth)
@@ -269,7 +268,7 @@ def _in_the_middle(rng: Rng, width: Number, depth: Number) -> Parts:
     for _ in range(rng.choice([0, 0, 0, 1, 1, 2])):
         at = rng.uniform(-0.4, 0.4, 2) * (width, depth)
         found += moved(person(rng, rng.uniform(1.2, 1.9)), pose(*at, 0.0, rng.uniform(0, 6.3)))
-    return found
+    return found, spot
 
 
 def _hole(rng: Rng, length: Number, height: Number, window: bool, sill: tuple[Number, Number]) -> Hole:
@@ -292,18 +291,6 @@ def _ceiling_lamps(rng: Rng, width: Number, depth: Number, height: Number) -> tu
     return parts, lamps
 
 
-def at_furniture(target: Float[Array, "3"], width: Number, depth: Number, rng: Rng) -> Float[Array, "4 4"]:
-    """As one stands a step or three before a piece of furniture and looks at it, from within the room."""
-    aside, away = rng.uniform(0, 2 * np.pi), rng.uniform(0.6, 2.6)
-    reach = 0.46 * np.array((width, depth))
-    x, y = np.clip(target[:2] + away * np.array((np.cos(aside), np.sin(aside))), -reach, reach)
-    eye = np.array([x, y, np.clip(rng.normal(1.4, 0.3), 0.5, 2.1)])
-    across, along, down = target - eye
-    pitch = np.arctan2(-down, max(np.hypot(across, along), 0.3))
-    heading = np.arctan2(along, across) + rng.normal(0, 0.15)
-    return looking(eye, heading, min(pitch, 0.9) + rng.normal(0, 0.12), rng.normal(0, 0.09))
-
-
 def room(rng: Rng) -> tuple[Place, Viewpoint]:
     """A furnished room with its middle at the origin, and views from about eye height."""
     shares = np.array([share for share, *_ in ROOMS.values()])
@@ -316,7 +303,7 @@ def room(rng: Rng) -> tuple[Place, Viewpoint]:
         part("box", floor, (width + 2 * THICK, depth + 2 * THICK, 0.1), (0, 0, -0.1)),
         part("box", Material("plain", ceiling, 2.0), (width + 0.4, depth + 0.4, 0.1), (0, 0, height - 0.01)),
     ]
-    lamps, furniture = [], _in_the_middle(rng, width, depth)
+    lamps, (furniture, spot) = [], _in_the_middle(rng, use, width, depth)
     for side, (length, away) in enumerate(((width, depth), (depth, width)) * 2):
         frame = pose(turn=side * np.pi / 2) @ pose(0, -away / 2)
         kind, hole = rng.uniform(), None
@@ -346,9 +333,11 @@ def room(rng: Rng) -> tuple[Place, Viewpoint]:
     place = Place(parts, strongest, (above, 0.8 * above), rng.uniform(0.5, 1.2))
 
     def viewpoint(rng: Rng) -> Array:
+        if spot and rng.uniform() < ACROSS_TABLE:
+            return across_table(*spot, width, depth, rng)
         if furniture and rng.uniform() < AT_FURNITURE:
             return at_furniture(furniture[rng.integers(len(furniture))].pose[:3, 3], width, depth, rng)
-        x, y = rng.uniform(-0.46, 0.46, 2) * (width, depth)
+        x, y = rng.uniform(-REACH, REACH, 2) * (width, depth)
         inwards = np.arctan2(-y, -x) + rng.normal(0, 0.6)
         eye = np.array([x, y, np.clip(rng.normal(1.4, 0.3), 0.5, 2.1)])
         return looking(eye, inwards, rng.normal(0.3, 0.27), rng.normal(0, 0.09))

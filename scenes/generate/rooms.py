@@ -14,11 +14,12 @@ from jaxtyping import Float, UInt8
 from scenes.cameras import Cameras
 from scenes.generate.developing import develop
 from scenes.generate.furniture import bright, colour
-from scenes.generate.interiors import Viewpoint, room, still_life
+from scenes.generate.interiors import room, still_life
 from scenes.generate.lighting import Caster, Place, look, pixel_rays
 from scenes.generate.parts import Material, Number, Part, Rng
 from scenes.generate.streets import land, street
 from scenes.generate.textures import PATTERNS
+from scenes.generate.viewpoints import Viewpoint
 
 Array = np.ndarray
 TRIES = 12  # views of a place that are looked at before the best is taken

@@ -13,7 +13,7 @@ from scenes.generate.furniture import (
     thing,
     wooden,
 )
-from scenes.generate.interiors import Viewpoint, brickwork, looking
+from scenes.generate.interiors import brickwork
 from scenes.generate.lighting import FAR, Lamp, Place, Sky
 from scenes.generate.parts import (
     Material,
@@ -32,6 +32,7 @@ from scenes.generate.parts import (
     smooth,
     tilted,
 )
+from scenes.generate.viewpoints import Viewpoint, looking
 
 Array = np.ndarray
 REACH = 170.0  # metres, of the street before the camera

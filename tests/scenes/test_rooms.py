@@ -9,11 +9,11 @@ import torch
 from torch.nn.functional import max_pool2d
 
 from scenes.generate import lighting
-from scenes.generate.interiors import at_furniture, looking
 from scenes.generate.lighting import Caster, Lamp, Place, look, pixel_rays
 from scenes.generate.parts import Material, Mesh, part, rounded, shapes
 from scenes.generate.rooms import PLACES, neighbours, of_any_material, rgbd, views
 from scenes.generate.textures import PATTERNS, Spots, noise
+from scenes.generate.viewpoints import across_table, at_furniture, looking
 
 WIDTH, HEIGHT = 96, 72
 GREY = Material("plain", ((0.5, 0.5, 0.5),) * 3)
@@ -200,6 +200,20 @@ def test_who_looks_at_furniture_stands_in_the_room_and_has_it_before_him():
         way = target - pose[:3, 3]
         before.append(way @ pose[:3, 2] / np.linalg.norm(way))
     assert np.mean(np.array(before) > np.cos(0.5)) > 0.85
+
+
+def test_who_sits_at_a_table_has_it_below_and_before_him_or_leans_over_it():
+    rng, below = np.random.default_rng(0), []
+    for _ in range(300):
+        width, depth = rng.uniform(2.4, 8.0, 2)
+        table = np.eye(4)
+        table[:2, 3] = rng.normal(0, 0.4, 2)
+        pose = across_table(table, 0.4, width, depth, rng)
+        assert (abs(pose[:2, 3]) <= 0.46 * np.array((width, depth)) + 1e-9).all() and 1 <= pose[2, 3] <= 1.8
+        assert np.linalg.norm(pose[:2, 3] - table[:2, 3]) < 1.25
+        way = table[:3, 3] + (0, 0, 0.74) - pose[:3, 3]
+        below.append(way @ pose[:3, 2] > 0 and pose[:3, 1] @ way > 0)
+    assert np.mean(below) > 0.7
 
 
 @pytest.mark.parametrize("kind", PLACES)
