@@ -165,6 +165,19 @@ def test_a_browser_shows_what_the_renderer_shows(kind, tmp_path, request):
         assert tab.requests() == [(tmp_path / "page.html").as_uri()] and not tab.console()
 
 
+@pytest.mark.browser
+def test_a_page_that_cannot_show_it_goes_on_saying_why(layers, tmp_path):
+    """The mouse takes the hint away, but not the reason."""
+    write_page(layers, tmp_path / "page.html", "planes")
+    text = (tmp_path / "page.html").read_text()
+    (tmp_path / "page.html").write_text(text.replace("base64,iVBOR", "base64,AAAAA"))
+    with chromium(tmp_path / "browser", WIDTH, HEIGHT) as browser:
+        tab = browser.open((tmp_path / "page.html").as_uri())
+        tab.wait_for("failed && hint.textContent.includes('Error')")
+        tab.evaluate("dispatchEvent(new PointerEvent('pointermove', {clientX: 5, clientY: 5}))")
+        assert tab.evaluate("hint.style.opacity") != "0"
+
+
 def seen_by_page(image: MultiplaneImage, place: tuple[float, float, float]) -> torch.Tensor:
     """The renderer's picture from there, the lens shifted as the page shifts it."""
     camera, focus = aside(image.camera, *place), middle_disparity(image)
