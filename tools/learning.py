@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -52,6 +52,13 @@ def check_ranges(recipe: Any, ranges: Mapping[str, tuple[Callable[[float], bool]
     for name, (holds, told) in ranges.items():
         if not holds(value := getattr(recipe, name)):
             raise ValueError(f"{name}={value}: must be {told}")
+
+
+def check_names(sets: Iterable[Any]) -> None:
+    """Raises ValueError if two data sets of a training have one name: its records tell them apart by it."""
+    names = [each.name for each in sets]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"two data sets are called {twice[0]}; rename a folder, or leave one out")
 
 
 class Learner:

@@ -30,7 +30,7 @@ from tools.depth.losses import (
 from tools.depth.mixing import pareto_weights, task_gradients
 from tools.depth.resize import NORMALISATIONS
 from tools.depth.small import SIZES, Small
-from tools.learning import RANGES, Learner, check_ranges
+from tools.learning import RANGES, Learner, check_names, check_ranges
 
 NORMALISATION = NORMALISATIONS["half"]
 
@@ -102,9 +102,7 @@ class Recipe:
 
     def check(self, sets: Sequence[Labels]) -> None:
         """Raises ValueError for fewer pictures than sets, two of one name, or labels that tell too little."""
-        names = [each.name for each in sets]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"two data sets are called {twice[0]}; rename a folder, or leave one out")
+        check_names(sets)
         if len(sets) > self.batch:
             raise ValueError(f"batch={self.batch}: {len(sets)} data sets need at least one picture each")
         least = min(width * height for width, height in self.shapes) // MULTIPLE**2

@@ -19,7 +19,7 @@ from render.methods.nerf import Precision
 from render.metrics import psnr_of
 from render.run import GENERATOR_LENT
 from tools.depth.batches import Labels
-from tools.learning import RANGES, Learner, check_ranges
+from tools.learning import RANGES, Learner, check_names, check_ranges
 from tools.multiplane.inpainting import FILES, SIZES, Inpainter
 from tools.multiplane.inpainting_pairs import DrawnHoles, Holes
 
@@ -77,9 +77,7 @@ class Recipe:
         """Raises ValueError for no set, or two of one name."""
         if not sets:
             raise ValueError("no data set of pictures with depth is given; name at least one")
-        names = [each.name for each in sets]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"two data sets are called {twice[0]}; rename a folder, or leave one out")
+        check_names(sets)
 
     def pairs(self, sets: Sequence[Labels], memory: float | int = 0) -> DrawnHoles:
         """What a training with this recipe learns from; memory: bytes of pictures with holes to keep.

@@ -21,7 +21,7 @@ from render.metrics import psnr_of
 from render.multiplane import MultiplaneImage, blend_source, composite, render
 from render.run import GENERATOR_LENT
 from render.trainer import PART
-from tools.learning import RANGES, Learner, check_ranges
+from tools.learning import RANGES, Learner, check_names, check_ranges
 from tools.multiplane import losses
 from tools.multiplane.adampi import CONFIGS, AdaMPI, AdaMPIConfig, picture_planes
 from tools.multiplane.inpainting import inpaint, read_inpainter
@@ -139,9 +139,7 @@ class Recipe:
 
     def check(self, sets: Sequence[PairSet]) -> None:
         """Raises ValueError for two sets of one name, or pictures that do not fit together."""
-        names = [each.name for each in sets]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"two folders are called {twice[0]}; rename one, or leave one out")
+        check_names(sets)
         width, height = size = self.size_of(sets)
         for each in sets:
             if each.size not in (None, size):

@@ -115,7 +115,7 @@ def test_wrong_folders_are_refused_by_name_before_anything_is_written(
         ([odd], "pictures of 132 x 128 pixels; sides must be multiples of 8: give --size, or make them"),
         ([mixed], "128 x 64 pixels, 000000-0.jpg has 128 x 128; all pictures must be of one size"),
         ([lost], f"{broken}: "),
-        ([views, views], "two folders are called views"),
+        ([views, views], "two data sets are called views"),
         ([views, "--planes", 1], "planes=1: must be at least 2"),
         ([views, "--set", "clustered=2"], "clustered=2.0: must be at least 0 and at most 1"),
         ([views, "--set", "network=official", "--batch", 1], "batch=1: one picture of 128 x 128 pixels has"),
