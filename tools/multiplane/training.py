@@ -144,13 +144,14 @@ class Recipe:
         for each in sets:
             if each.size not in (None, size):
                 raise ValueError(
-                    f"{each.name}: pictures of {each.size[0]} x {each.size[1]} pixels, others have {width} x "
-                    f"{height}; a training wants one size: make one of them again with --size"
+                    f"{each.folder}: pictures of {each.size[0]} x {each.size[1]} pixels, others have "
+                    f"{width} x {height}; a training wants one size: make one of them again with --size"
                 )
         if min(size) < MULTIPLE or width % MULTIPLE or height % MULTIPLE:
+            told = next((f"{each.folder}: pictures of" for each in sets if each.size), "--size:")
             raise ValueError(
-                f"pictures of {width} x {height} pixels; sides must be multiples of {MULTIPLE}: give --size, "
-                "or make them again with it"
+                f"{told} {width} x {height} pixels; sides must be multiples of {MULTIPLE}: give another "
+                "--size, or make the folder again with it"
             )
         cells = math.ceil(width / COARSEST) * math.ceil(height / COARSEST)
         if self.network == "official" and self.batch * cells < 2:

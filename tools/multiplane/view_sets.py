@@ -117,6 +117,7 @@ def mirrored(pair: ViewPair) -> ViewPair:
 class PairSet(Protocol):
     """What pairs are drawn from. size: that of its pictures, if they have one, else they take any."""
 
+    folder: Path
     name: str
     size: tuple[int, int] | None
 

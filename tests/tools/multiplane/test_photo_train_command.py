@@ -111,8 +111,8 @@ def test_wrong_folders_are_refused_by_name_before_anything_is_written(
     (unfinished / "dataset.json").unlink()
     wrong = [
         (["gone"], "gone: no such folder"),
-        ([views, large], "large: pictures of 136 x 128 pixels, others have 128 x 128; a training wants one"),
-        ([odd], "pictures of 132 x 128 pixels; sides must be multiples of 8: give --size, or make them"),
+        ([views, large], f"{large}: pictures of 136 x 128 pixels, others have 128 x 128; a"),
+        ([odd], f"{odd}: pictures of 132 x 128 pixels; sides must be multiples of 8: give"),
         ([mixed], "128 x 64 pixels, 000000-0.jpg has 128 x 128; all pictures must be of one size"),
         ([lost], f"{broken}: "),
         ([views, views], "two data sets are called views"),
@@ -141,4 +141,4 @@ def test_single_pictures_are_warped_there_and_back(call, tmp_path):
     assert told["settings"]["width"] == 128 and told["settings"]["height"] == 64
     assert [each["pictures"] for each in told["datasets"]] == [2]
     code, _, err = call("rooms", *QUICK, "--size", "100x64", "--steps", 1, "--out", "other")
-    assert code == 1 and "pictures of 100 x 64 pixels; sides must be multiples of 8: give --size" in err
+    assert code == 1 and "--size: 100 x 64 pixels; sides must be multiples of 8: give another --size" in err
