@@ -47,6 +47,18 @@ def add_data_options(parser: Parser, operand: str, what: str, out: str, steps: i
     length.add_argument("--budget", type=seconds, metavar="TIME", help="train for 60s, 5m or 1h by the clock")
 
 
+def add_memory_option(parser: Parser, kept: str, rest: str) -> None:
+    """How much of what a training draws from is kept. rest: what becomes of what is not."""
+    from render.commands.train import memory_size
+
+    parser.add_argument(
+        "--memory",
+        type=memory_size,
+        metavar="SIZE",
+        help=f"what {kept} may take, as 8GB; the rest is {rest} anew (default: half of what is free)",
+    )
+
+
 def add_training_options(parser: Parser) -> None:
     """What is the same for whatever is trained."""
     parser.add_argument("--seed", type=int, metavar="N", help="seed of all random numbers (default: 0)")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from render.arguments import Parser, size, whole
 from render.console import Console
-from tools.network_training import add_data_options, add_training_options, train
+from tools.network_training import add_data_options, add_memory_option, add_training_options, train
 
 if TYPE_CHECKING:
     from tools.depth.batches import Batches, Labels
@@ -18,8 +18,6 @@ STEPS = 20_000
 
 
 def parser() -> Parser:
-    from render.commands.train import memory_size
-
     parser = Parser("depth-train", SUMMARY)
     add_data_options(
         parser, "DATASET", "a folder of pictures with depth (docs/depth.md)", "runs/depth", STEPS
@@ -39,12 +37,7 @@ def parser() -> Parser:
         "--batch", type=whole, metavar="N", help="pictures in a step, of all sets (default: 16)"
     )
     parser.add_argument("--size", type=size, metavar="WxH", help="pixels, multiples of 32 (default: 256x192)")
-    parser.add_argument(
-        "--memory",
-        type=memory_size,
-        metavar="SIZE",
-        help="what decoded pictures may take, as 8GB; the rest is read anew (default: half of what is free)",
-    )
+    add_memory_option(parser, "decoded pictures", "read")
     add_training_options(parser)
     return parser
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from render.arguments import Parser, size, whole
 from render.console import Console
-from tools.network_training import add_data_options, add_training_options, train
+from tools.network_training import add_data_options, add_memory_option, add_training_options, train
 
 if TYPE_CHECKING:
     from tools.depth.batches import Labels
@@ -20,20 +20,13 @@ STEPS = 5000
 
 
 def parser() -> Parser:
-    from render.commands.train import memory_size
-
     parser = Parser("inpaint-train", SUMMARY)
     add_data_options(
         parser, "DATASET", "a folder of pictures with depth (docs/depth.md)", "runs/inpaint", STEPS
     )
     parser.add_argument("--batch", type=whole, metavar="N", help="pictures in a step (default: 8)")
     parser.add_argument("--size", type=size, metavar="WxH", help="of their parts, pixels (default: 128x96)")
-    parser.add_argument(
-        "--memory",
-        type=memory_size,
-        metavar="SIZE",
-        help="what pictures with holes may take, as 8GB; the rest is made anew (default: half of the free)",
-    )
+    add_memory_option(parser, "pictures with holes", "made")
     add_training_options(parser)
     return parser
 
