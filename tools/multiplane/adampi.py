@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tools.multiplane.colours import ColourPrediction, Drawn
 from tools.multiplane.masks import FeatureMasks, alphas, context_masks, even_masks
-from tools.multiplane.planes import PlaneAdjustment, even_planes, in_order
+from tools.multiplane.planes import PlaneAdjustment, even_planes, fitted_planes, in_order
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,11 @@ class AdaMPIConfig:
     encoder_widths    at 1/2, 1/4 ... 1/32 of the picture; blocks: of each stage; reach: of its extension
     groups            of the extension's norms; None: batch norms, as released (colours.py)
     decoder_widths    at 1, 1/2 ... 1/16 of the picture
+    fits_planes       whether they are adjusted from where they fit the picture best, else from even ones
+    thickness         density per unit of what the decoder tells, times steps between planes; None: 1
     rectified         whether the mask network's logits are, as released weights want it (masks.py)
-    adjusts_planes    else they stay evenly spaced
+    sharpness         of masks before anything was learnt (masks.py)
+    adjusts_planes    else they stay evenly spaced, fitted or not
     finds_masks       else every pixel belongs to all planes alike
     masks_context     else every plane knows the whole picture
     blends            whether what is seen has the picture's own colours (`render.multiplane.blend_source`);
@@ -45,7 +48,10 @@ class AdaMPIConfig:
     reach: int = 256
     groups: int | None = None
     decoder_widths: tuple[int, ...] = (12, 24, 48, 96, 192)
+    fits_planes: bool = False
+    thickness: float | None = None
     rectified: bool = True
+    sharpness: float = 0.0
     adjusts_planes: bool = True
     finds_masks: bool = True
     masks_context: bool = True
@@ -63,7 +69,10 @@ CONFIGS = {
         reach=128,
         groups=8,
         decoder_widths=(8, 16, 24, 48, 96),
+        fits_planes=True,
+        thickness=1.0,
         rectified=False,
+        sharpness=6.0,
     ),
 }
 
@@ -100,8 +109,12 @@ class AdaMPI(nn.Module):
         self.adjustment = (
             PlaneAdjustment(c.plane_widths, c.heads, c.key, c.embedded) if c.adjusts_planes else None
         )
-        self.feature_masks = FeatureMasks(c.mask_widths, rectified=c.rectified) if c.finds_masks else None
-        self.colours = ColourPrediction(c.encoder_widths, c.blocks, c.reach, c.groups, c.decoder_widths)
+        self.feature_masks = None
+        if c.finds_masks:
+            self.feature_masks = FeatureMasks(c.mask_widths, rectified=c.rectified, sharpness=c.sharpness)
+        self.colours = ColourPrediction(
+            c.encoder_widths, c.blocks, c.reach, c.groups, c.decoder_widths, c.thickness
+        )
 
     def forward(
         self,
@@ -137,8 +150,11 @@ class AdaMPI(nn.Module):
         count = self.config.planes if planes is None else planes
         if count < 1:
             raise ValueError(f"planes={count}: give at least 1")
-        even = even_planes(count, disparity.dtype, disparity.device).expand(len(image), -1)
-        return even if self.adjustment is None else self.adjustment(image, disparity, even)
+        if self.adjustment is None or not self.config.fits_planes:
+            start = even_planes(count, disparity.dtype, disparity.device).expand(len(image), -1)
+        else:
+            start = fitted_planes(image, disparity, count)
+        return start if self.adjustment is None else self.adjustment(image, disparity, start)
 
     def divide(
         self,

@@ -149,7 +149,9 @@ class ColourPrediction(nn.Module):
     """Colours and densities of planes whose masks are given.
 
     encoder_widths: at 1/2 ... 1/32, finest first; blocks: of each stage. reach: width within the extension,
-    groups: of its norms. decoder_widths: at 1, 1/2 ... 1/16 of the picture.
+    groups: of its norms. decoder_widths: at 1, 1/2 ... 1/16 of the picture. thickness: density per unit of
+    what the decoder tells, times the steps between planes; None: 1, as released. With it more planes, which
+    are nearer to one another, are as opaque as few.
     """
 
     def __init__(
@@ -159,8 +161,10 @@ class ColourPrediction(nn.Module):
         reach: int,
         groups: int | None,
         decoder_widths: Sequence[int],
+        thickness: float | None = None,
     ) -> None:
         super().__init__()
+        self.thickness = thickness
         self.encoder = Encoder(encoder_widths, blocks)
         coarsest = encoder_widths[-1]
         self.reach = Reach(coarsest, reach, groups)
@@ -198,4 +202,6 @@ class ColourPrediction(nn.Module):
         """drawing: rendering masks at full size."""
         raw = self.heads[scale](maps).to(drawing.dtype).unflatten(0, drawing.shape[:2])
         drawing = adaptive_avg_pool2d(drawing, raw.shape[3:])
-        return raw[:, :, :3].sigmoid(), (raw[:, :, 3] * drawing).relu() + THINNEST
+        thickness = 1 if self.thickness is None else self.thickness * (drawing.shape[1] + 1)
+        density = (thickness * raw[:, :, 3] * drawing).relu() + THINNEST
+        return raw[:, :, :3].sigmoid(), density

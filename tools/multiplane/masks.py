@@ -52,10 +52,13 @@ class FeatureMasks(nn.Module):
 
     widths: of its four sizes, the finest first. rectified: logits below 0 count as 0, as the released weights
     learnt it; where all planes' are, a pixel belongs to all alike and training cannot change that.
+    sharpness: how much less likely a plane is before anything was learnt, for each step between even planes
+    that a pixel's disparity lies away from it.
     """
 
-    def __init__(self, widths: Sequence[int], *, rectified: bool) -> None:
+    def __init__(self, widths: Sequence[int], *, rectified: bool, sharpness: float = 0.0) -> None:
         super().__init__()
+        self.sharpness = sharpness
         finest, *_, coarsest = widths
         halved = (conv(fine, coarse, 2) for fine, coarse in pairwise(widths))
         self.down = nn.ModuleList((conv(5, finest), *halved))
@@ -81,4 +84,8 @@ class FeatureMasks(nn.Module):
             maps = step(torch.cat((maps, finer.pop()), dim=1))
         # A network may compute in less precision than its pictures have; shares are told in theirs.
         logits = self.logits(maps).to(planes.dtype).squeeze(1).unflatten(0, planes.shape)
-        return cut(logits.softmax(dim=1), *image.shape[2:])
+        logits = cut(logits, *image.shape[2:])
+        if self.sharpness:
+            steps = (disparity - planes[:, :, None, None]).abs() * (planes.shape[1] + 1)
+            logits = logits - self.sharpness * steps
+        return logits.softmax(dim=1)

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate, scaled_dot_product_attention
+from torch.nn.functional import avg_pool2d, interpolate, pad, scaled_dot_product_attention
 
 from tools.multiplane.sides import rounded_up
 
 NEAR, FAR = 1.0, 0.001  # disparity
+LEVELS = 256  # of disparity that are told apart where planes are fitted
+SPREAD = 0.3  # how much all levels count together, beside all pixels
 MULTIPLE = 128  # a quarter of it is halved five times
 QUARTER = 4
 
@@ -23,6 +25,61 @@ def even_planes(
 ) -> Float[Tensor, " n"]:
     """Disparities from near to far, as far from both ends as from one another."""
     return torch.linspace(NEAR, FAR, count + 2, dtype=dtype, device=device)[1:-1]
+
+
+@torch.no_grad()
+def fitted_planes(
+    image: Float[Tensor, "b 3 h w"], disparity: Float[Tensor, "b 1 h w"], count: int
+) -> Float[Tensor, "b n"]:
+    """Disparities, near to far, at which so many planes tell pictures best.
+
+    The sum of w (D - d)^2 is least, d of the plane that is nearest to D: a pixel whose plane is off by D - d
+    moves wrongly by as much, and w, the squared steps of colour around it, is what that changes, to first
+    order. All levels of disparity together weigh SPREAD times as much as all pixels, so that no plane is
+    left over.
+    """
+    levels = max(LEVELS, 2 * count)
+    level = (disparity[:, 0] * levels).long().clamp(0, levels - 1).flatten(1)
+    weight = colour_steps(image).flatten(1).double() + torch.finfo(torch.float32).tiny
+    weight = weight / weight.sum(dim=1, keepdim=True)
+    share = weight.new_full((len(image), levels), SPREAD / levels).scatter_add_(1, level, weight)
+    middles = (torch.arange(levels, dtype=share.dtype, device=share.device) + 0.5) / levels
+    return best_clusters(share, middles, count).flip(1).to(disparity.dtype)
+
+
+def best_clusters(
+    weight: Float[Tensor, "b m"], values: Float[Tensor, " m"], count: int
+) -> Float[Tensor, "b n"]:
+    """Means of clusters of rising values, weights above 0, that lie nearest to them in squares: the optimum.
+
+    By dynamic programming over where clusters begin (Wang and Song, Ckmeans.1d.dp, R Journal 2011).
+    """
+    sums = torch.stack([weight * values**power for power in range(3)]).cumsum(dim=-1)
+    sums = pad(sums, (1, 0))  # of all values below each; cost[a, b] is of one cluster from a to below b
+    zeroth, first, second = sums[:, :, None] - sums[:, :, :, None]
+    some = torch.ones_like(zeroth, dtype=torch.bool).triu(diagonal=1)
+    cost = torch.where(some, second - first**2 / zeroth.where(some, 1), torch.inf)
+    best, begun = cost[:, 0], []
+    for _ in range(count - 1):
+        best, begins = (best[:, :, None] + cost).min(dim=1)
+        begun.append(begins)
+    limits = [torch.full((len(weight), 1), len(values), device=weight.device)]
+    for begins in reversed(begun):
+        limits.append(begins.gather(1, limits[-1]))
+    edges = torch.cat((torch.zeros_like(limits[0]), *reversed(limits)), dim=1)
+    mass, moment = (part.gather(1, edges).diff(dim=1) for part in sums[:2])
+    return moment / mass
+
+
+def colour_steps(image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b h w"]:
+    """Squared differences of colour between each pixel and its four neighbours, their sum."""
+    across, down = (image.diff(dim=dim).square().sum(dim=1) for dim in (3, 2))
+    steps = torch.zeros_like(image[:, 0])
+    steps[:, :, 1:] += across
+    steps[:, :, :-1] += across
+    steps[:, 1:] += down
+    steps[:, :-1] += down
+    return steps
 
 
 def in_order(planes: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
@@ -72,6 +129,8 @@ class PlaneAdjustment(nn.Module):
         self.project = nn.Linear(width, width)
         self.embed = nn.Linear(width, embedded)
         self.offset = nn.Linear(embedded, 1)
+        for parameter in self.offset.parameters():  # planes begin where they stood
+            nn.init.zeros_(parameter)
 
     def forward(
         self,

@@ -27,7 +27,7 @@ from tools.multiplane.adampi import CONFIGS, AdaMPI, AdaMPIConfig, picture_plane
 from tools.multiplane.inpainting import inpaint, read_inpainter
 from tools.multiplane.losses import halved
 from tools.multiplane.picture_sets import PictureSet
-from tools.multiplane.planes import FAR, in_order
+from tools.multiplane.planes import FAR, fitted_planes, in_order
 from tools.multiplane.view_pairs import PairBatch
 from tools.multiplane.view_sets import DrawnPairs, PairSet
 from tools.multiplane.weights import described
@@ -87,7 +87,8 @@ class Recipe:
         views that are apart have sizes of their own, which are those of all then.
     inpainter: file of what fills the holes of single pictures that are warped (`render inpaint-train`); none:
         classically.
-    clustered: how much planes are drawn to clusters of a picture's disparities (`losses.imitation`).
+    clustered: how much planes are drawn to clusters of a picture's disparities, of networks that do not begin
+        with fitted ones (`losses.partly_clustered`).
     learning_rate: the highest, after `warm_up` steps; it falls along a cosine to `final_learning_rate` of it.
     weight_decay: of Adam. clip: the longest gradient.
     averaged: what the weights that are kept carry over from step to step; they are a mean of past ones.
@@ -193,7 +194,7 @@ class AdaMPITraining(Learner):
         stage = self.stage(schedule)
         self.begin(stage)
         planes = self.network.place(batch.source, batch.disparity[:, None])
-        imitation = losses.imitation(planes, batch.disparity, self.recipe.clustered)
+        imitation = losses.imitation(planes, self.model_planes(batch))
         told = {"disorder": losses.disorder(planes), "imitation": imitation}
         planes = in_order(planes)
         with self.reduced():
@@ -218,6 +219,12 @@ class AdaMPITraining(Learner):
         if math.isfinite(result["loss"]):
             self.update(total, schedule)
         return result
+
+    def model_planes(self, batch: PairBatch) -> Float[Tensor, "b n"]:
+        """Which planes those of the network are held to: fitted ones, or as published."""
+        if self.recipe.config.fits_planes:
+            return fitted_planes(batch.source, batch.disparity[:, None], self.recipe.planes)
+        return losses.partly_clustered(batch.disparity, self.recipe.planes, self.recipe.clustered)
 
     def stage(self, schedule: float | int) -> Stage:
         """Which of STAGES it is; one of which the network has no part that learns is left out."""

@@ -11,8 +11,9 @@ from tests.tools.depth.test_dpt import filled
 from tests.tools.multiplane.alive import alive, calm, pictures
 from tests.tools.multiplane.official import adampi
 from tools.multiplane.adampi import CONFIGS, AdaMPI, AdaMPIConfig, picture_planes
+from tools.multiplane.colours import ColourPrediction
 from tools.multiplane.masks import context_masks, rendering_masks
-from tools.multiplane.planes import FAR, NEAR, even_planes, in_order
+from tools.multiplane.planes import FAR, NEAR, even_planes, fitted_planes, in_order
 from tools.multiplane.weights import ADAMPI, UNUSED, take_weights
 
 OFFICIAL, SMALL = CONFIGS["official"], CONFIGS["small"]
@@ -82,7 +83,7 @@ def test_planes_are_drawn_in_range_and_from_near_to_far_unless_asked_otherwise()
     with torch.no_grad():
         raw = network.place(image, disparity)
         found, released = network(image, disparity), network(image, disparity, ordered=False)
-    assert torch.equal(raw, 1.5 - 2 * even_planes(8, torch.float64)[None])
+    assert torch.equal(raw, 1.5 - 2 * fitted_planes(image, disparity, 8))
     assert torch.equal(released.disparities, raw)
     assert torch.equal(found.disparities, in_order(raw))
     assert (found.disparities.diff() <= 0).all()
@@ -129,6 +130,25 @@ def test_planes_that_are_not_adjusted_are_even():
     assert torch.equal(found, even_planes(8, torch.float64)[None])
     assert found[0, 0] == pytest.approx(1 - 0.999 / 9)
     assert torch.allclose(found.diff(), torch.tensor(-0.999 / 9, dtype=torch.float64))
+
+
+def test_planes_begin_with_fitted_ones_in_the_small_network_and_with_even_ones_in_the_official():
+    image, disparity = pictures(64, 64)
+    for config, expected in ((SMALL, fitted_planes(image, disparity, 8)), (OFFICIAL, even_planes(8)[None])):
+        network = AdaMPI(config).double()  # an adjustment that learnt nothing leaves them there
+        with torch.no_grad():
+            assert torch.allclose(network.place(image, disparity, 8), expected.double(), atol=1e-7)
+
+
+def test_planes_are_as_thick_among_many_as_among_few():
+    """A ray meets the less of a density the closer planes are, so it rises with their number."""
+    told = torch.zeros(2, 4, 16, 16, dtype=torch.float64)
+    for thickness, expected in ((None, 1.0), (0.5, 0.5 * 3)):
+        colours = ColourPrediction((8, 8, 8, 8, 16), 1, 8, None, (4, 4, 4, 8, 8), thickness).double()
+        colours.heads[0] = nn.Identity()
+        told[:, 3] = 1
+        _, density = colours.draw(0, told, torch.ones(1, 2, 16, 16, dtype=torch.float64))
+        assert torch.allclose(density, torch.full_like(density, expected + 1e-4))
 
 
 def test_without_masks_every_pixel_belongs_to_all_planes_alike():

@@ -115,5 +115,5 @@ def test_planes_are_asked_for_between_clusters_and_even_places():
     even = even_planes(3)[None]
     for share in (losses.CLUSTERED, 1):
         target = share * losses.clustered(disparity, 3) + (1 - share) * even
-        assert losses.imitation(target, disparity, share) == 0
-    assert_close(losses.imitation(target + 0.05, disparity, 1), torch.tensor(0.05))
+        assert_close(losses.partly_clustered(disparity, 3, share), target)
+    assert_close(losses.imitation(target + 0.05, target), torch.tensor(0.05))

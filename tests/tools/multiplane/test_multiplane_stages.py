@@ -81,6 +81,27 @@ def test_masks_sum_to_one(rectified):
     assert torch.allclose(masks.sum(dim=1), torch.ones(2, 20, 28, dtype=torch.float64))
 
 
+def test_before_anything_was_learnt_sharp_masks_fall_with_the_steps_to_a_plane():
+    network = FeatureMasks((4, 4, 8, 8), rectified=False, sharpness=6.0).double()
+    with torch.no_grad():
+        network.logits[0].weight.zero_()
+        image, disparity = pictures(16, 24, 2)
+        even = even_planes(5, torch.float64).expand(2, -1)
+        masks = network(image, disparity, even)
+        middle = torch.full_like(disparity, float((even[0, 1] + even[0, 2]) / 2))
+        between = network(image, middle, even)
+    steps = (disparity - even[:, :, None, None]).abs() / (even[0, 0] - even[0, 1])
+    expected = (-6 * steps * 0.999).softmax(dim=1)  # planes stand from 1 to 0.001
+    assert torch.allclose(masks, expected, atol=1e-12)
+    assert torch.allclose(between[:, 1], between[:, 2]) and bool((between[:, 1] > 0.49).all())
+
+
+def test_planes_begin_where_they_stood():
+    with torch.no_grad():
+        network = PlaneAdjustment((4, 4, 8, 8, 16), heads=4, key=4, embedded=8).double()
+        assert torch.equal(network(*pictures(32, 48, 2), planes()), planes())
+
+
 def test_masks_learn_where_no_logit_is_above_zero_only_if_it_counts_below():
     for rectified in (True, False):
         network = feature_masks(rectified)
