@@ -95,11 +95,6 @@ def misassigned(masks: Float[Tensor, "b n h w"], disparity: Disparities, planes:
     return (masks * (disparity[:, None] - planes[:, :, None, None]).abs()).mean()
 
 
-def imitation(planes: Planes, model: Planes) -> Loss:
-    """How far planes stand from others."""
-    return (planes - model).abs().mean()
-
-
 def partly_clustered(disparity: Disparities, count: int, share: float | int = CLUSTERED) -> Planes:
     """By this share where clustering would have planes, and evenly by the rest: imitated as published."""
     return share * clustered(disparity, count) + (1 - share) * even_planes(count).to(disparity)

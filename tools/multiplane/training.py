@@ -27,14 +27,16 @@ from tools.multiplane.adampi import CONFIGS, AdaMPI, AdaMPIConfig, picture_plane
 from tools.multiplane.inpainting import inpaint, read_inpainter
 from tools.multiplane.losses import halved
 from tools.multiplane.picture_sets import PictureSet
-from tools.multiplane.planes import FAR, fitted_planes, in_order
+from tools.multiplane.planes import FAR, in_order
 from tools.multiplane.view_pairs import PairBatch
 from tools.multiplane.view_sets import DrawnPairs, PairSet
-from tools.multiplane.weights import described
+from tools.multiplane.weights import CHOICES, described
 
 SCALES = 4
 MULTIPLE = 2 ** (SCALES - 1)  # of pictures' sides: they are halved from scale to scale
 COARSEST = 128  # pixels to a cell
+# In turn, how many times as many planes a step has, of as many fewer pairs.
+CROWDS = (1, 1, 1, 2, 1, 1, 1, 4)
 SEEN_BY = 2  # planes that a ray must meet within their pictures for its pixel to count
 
 
@@ -81,14 +83,16 @@ class Recipe:
     """Hyper-parameters.
 
     network: of `tools.multiplane.adampi.CONFIGS`. planes: how many it learns with.
+    crowded: in some steps of the small network there are twice or four times as many planes, of as many fewer
+        pairs; it can be used with other numbers then, and unless told is with the most that it has met.
     blends: the picture's own colours where they are seen (`blend_source`), in training as when it is used.
     adjusts_planes, finds_masks, masks_context: as in `AdaMPIConfig`; with blends, what is left out in trials.
     batch: pairs of a step. width, height: of pairs that are made of single pictures, pixels, multiples of 8;
         views that are apart have sizes of their own, which are those of all then.
     inpainter: file of what fills the holes of single pictures that are warped (`render inpaint-train`); none:
         classically.
-    clustered: how much planes are drawn to clusters of a picture's disparities, of networks that do not begin
-        with fitted ones (`losses.partly_clustered`).
+    clustered: how much planes are drawn to clusters of a picture's disparities, in networks that do not
+        begin with fitted ones (`losses.partly_clustered`).
     learning_rate: the highest, after `warm_up` steps; it falls along a cosine to `final_learning_rate` of it.
     weight_decay: of Adam. clip: the longest gradient.
     averaged: what the weights that are kept carry over from step to step; they are a mean of past ones.
@@ -97,6 +101,7 @@ class Recipe:
 
     network: Literal["small", "official"] = "small"
     planes: int = 8
+    crowded: bool = True
     adjusts_planes: bool = True
     finds_masks: bool = True
     masks_context: bool = True
@@ -125,8 +130,14 @@ class Recipe:
 
     @property
     def config(self) -> AdaMPIConfig:
-        names = ("planes", "adjusts_planes", "finds_masks", "masks_context", "blends")
-        return replace(CONFIGS[self.network], **{name: getattr(self, name) for name in names})
+        planes = self.planes * max(self.crowd(step) for step in range(len(CROWDS)))
+        choices = {name: getattr(self, name) for name in CHOICES}
+        return replace(CONFIGS[self.network], planes=planes, **choices)
+
+    def crowd(self, step: int) -> int:
+        """How many times `planes` a step has."""
+        crowded = self.crowded and self.network == "small"  # batch norms of the other want many pictures
+        return min(CROWDS[step % len(CROWDS)], self.batch) if crowded else 1
 
     def build(self, seed: int = 0, device: torch.device | str = "cpu") -> "AdaMPITraining":
         with GENERATOR_LENT, torch.random.fork_rng(devices=[]):
@@ -191,11 +202,15 @@ class AdaMPITraining(Learner):
         Beside the sum, each loss stands under its name, and its scale, with "loss/" before it.
         """
         batch = pixels.at(generator.initial_seed(), int(self.steps)).to(self.device)
+        crowd = self.recipe.crowd(int(self.steps))
+        batch, count = batch.first(max(len(batch.cameras) // crowd, 1)), self.recipe.planes * crowd
         stage = self.stage(schedule)
         self.begin(stage)
-        planes = self.network.place(batch.source, batch.disparity[:, None])
-        imitation = losses.imitation(planes, self.model_planes(batch))
-        told = {"disorder": losses.disorder(planes), "imitation": imitation}
+        planes = self.network.place(batch.source, batch.disparity[:, None], count)
+        told = {"disorder": losses.disorder(planes)}
+        if not self.recipe.config.fits_planes:
+            model = losses.partly_clustered(batch.disparity, count, self.recipe.clustered)
+            told["imitation"] = losses.absolute(planes, model)
         planes = in_order(planes)
         with self.reduced():
             masks = self.network.divide(batch.source, batch.disparity[:, None], planes)
@@ -219,12 +234,6 @@ class AdaMPITraining(Learner):
         if math.isfinite(result["loss"]):
             self.update(total, schedule)
         return result
-
-    def model_planes(self, batch: PairBatch) -> Float[Tensor, "b n"]:
-        """Which planes those of the network are held to: fitted ones, or as published."""
-        if self.recipe.config.fits_planes:
-            return fitted_planes(batch.source, batch.disparity[:, None], self.recipe.planes)
-        return losses.partly_clustered(batch.disparity, self.recipe.planes, self.recipe.clustered)
 
     def stage(self, schedule: float | int) -> Stage:
         """Which of STAGES it is; one of which the network has no part that learns is left out."""

@@ -118,6 +118,11 @@ class PairBatch:
         cameras, targets = ([one.to(device) for one in each] for each in (self.cameras, self.targets))
         return PairBatch(**moved, cameras=cameras, targets=targets)
 
+    def first(self, count: int) -> "PairBatch":
+        """The first so many pairs."""
+        some = {name: getattr(self, name)[:count] for name in MAPS}
+        return PairBatch(**some, cameras=self.cameras[:count], targets=self.targets[:count])
+
 
 def together(pairs: Sequence[ViewPair]) -> PairBatch:
     stacked = {name: torch.stack([getattr(pair, name) for pair in pairs]) for name in MAPS}

@@ -116,4 +116,3 @@ def test_planes_are_asked_for_between_clusters_and_even_places():
     for share in (losses.CLUSTERED, 1):
         target = share * losses.clustered(disparity, 3) + (1 - share) * even
         assert_close(losses.partly_clustered(disparity, 3, share), target)
-    assert_close(losses.imitation(target + 0.05, target), torch.tensor(0.05))

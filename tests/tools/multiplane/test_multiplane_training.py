@@ -174,3 +174,22 @@ def test_a_stage_of_which_nothing_is_there_to_learn_is_left_out():
     assert training.stage(0.0) is STAGES[1] and training.stage(1.0) is STAGES[2]
     half = Recipe(planes=2, adjusts_planes=False).build()
     assert half.stage(0.0) is STAGES[0]
+
+
+def test_some_steps_have_more_planes_of_as_many_fewer_pairs(pairs):
+    """As many planes in all, so that a step costs as much; unless told, the most are used."""
+    training, met = Recipe(planes=2, batch=2).build(), []
+    place = training.network.place
+
+    def spied(image, disparity, count):
+        met.append((len(image), count))
+        return place(image, disparity, count)
+
+    training.network.place = spied
+    for _ in range(8):
+        training.step(pairs, 0.1, torch.Generator())
+    assert met == [(2, 2)] * 3 + [(1, 4)] + [(2, 2)] * 3 + [(1, 4)]
+    assert training.network.config.planes == Recipe(planes=2, batch=2).config.planes == 4
+    assert [Recipe(planes=5).crowd(step) for step in range(8)] == [1, 1, 1, 2, 1, 1, 1, 4]
+    assert {Recipe(network="official").crowd(step) for step in range(8)} == {1}
+    assert Recipe(planes=5, crowded=False).config.planes == Recipe(planes=5, batch=1).config.planes == 5
