@@ -85,16 +85,19 @@ class Learner:
         """Within, the network computes in this training's precision; weights and sums stay float32."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
-    def update(self, loss: Tensor, schedule: float) -> None:
-        """One step down a loss's gradient."""
+    def update(self, loss: Tensor, schedule: float) -> bool:
+        """One step down a loss's gradient. False if that is not finite: nothing is changed then."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(schedule)
         self.optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        length = nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        if not math.isfinite(length):
+            return False
         self.optimizer.step()
         self.steps += 1
         self.keep_mean()
+        return True
 
     def learning_rate(self, schedule: float | int) -> float:
         """Up along a line for some steps, and down along half a cosine to the end.

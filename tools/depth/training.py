@@ -149,8 +149,8 @@ class DepthTraining(Learner):
         sound = bool(found.isfinite().all() & weights.isfinite().all())
         mean = sum(told.values()) / len(told) if sound else math.nan
         result = {"loss": mean, "psnr": math.nan, "rays": found.numel(), "samples": len(images), **told}
-        if math.isfinite(mean):
-            self.update((weights * torch.stack(losses)).sum(), schedule)
+        if math.isfinite(mean) and not self.update((weights * torch.stack(losses)).sum(), schedule):
+            result["loss"] = math.nan
         return result
 
     def loss(self, found: Maps, values: Maps, kind: Kind) -> Float[Tensor, ""]:

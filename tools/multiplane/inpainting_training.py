@@ -114,8 +114,8 @@ class InpainterTraining(Learner):
         result = {f"loss/{name}": float(value.detach()) for name, value in told.items()}
         result |= {"loss": float(total.detach()), "psnr": psnr_of(float(squared))}
         result |= {"rays": int(holes.mask.sum()), "samples": holes.mask.numel()}
-        if math.isfinite(result["loss"]):
-            self.update(total, schedule)
+        if math.isfinite(result["loss"]) and not self.update(total, schedule):
+            result["loss"] = math.nan
         return result
 
     def description(self) -> dict[str, Any]:

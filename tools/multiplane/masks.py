@@ -16,6 +16,7 @@ from tools.multiplane.planes import with_planes
 from tools.multiplane.sides import cut, grown
 
 MULTIPLE = 8  # the picture is halved three times
+UNSEEN = 1e-6  # share of a pixel below which nobody sees how opaque the planes are that have it
 
 
 def even_masks(image: Float[Tensor, "b 3 h w"], count: int) -> Float[Tensor, "b n h w"]:
@@ -36,7 +37,7 @@ def context_masks(masks: Float[Tensor, "b n h w"]) -> Float[Tensor, "b n h w"]:
 def alphas(masks: Float[Tensor, "b n h w"]) -> Float[Tensor, "b n h w"]:
     """How opaque planes are that show in each pixel as much as their masks say: FM_n / C_n, C of context."""
     left = context_masks(masks)
-    return masks / left.clamp(min=torch.finfo(masks.dtype).tiny)
+    return masks / left.clamp(min=UNSEEN)
 
 
 def conv(incoming: int, outgoing: int, stride: int = 1) -> nn.Sequential:

@@ -231,8 +231,8 @@ class AdaMPITraining(Learner):
         result = {f"{PART}{name}": float(value.detach()) for name, value in told.items()}
         result |= {"loss": float(total.detach()), "psnr": psnr_of(errors[0])}
         result |= {"rays": batch.hidden.numel(), "samples": masks.numel()}
-        if math.isfinite(result["loss"]):
-            self.update(total, schedule)
+        if math.isfinite(result["loss"]) and not self.update(total, schedule):
+            result["loss"] = math.nan
         return result
 
     def stage(self, schedule: float | int) -> Stage:

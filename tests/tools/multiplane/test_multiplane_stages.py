@@ -216,6 +216,16 @@ def test_gradients_are_those_of_the_functions():
     assert gradcheck(masked, (maps, masks, context))
 
 
+@pytest.mark.parametrize("step", [40.0, 200.0])
+def test_planes_that_hardly_have_a_pixel_do_not_spoil_gradients(step):
+    """Masks of many planes are next to 0, or 0 in float32; how opaque those planes are nobody sees."""
+    logits = (-step * torch.arange(4.0)[:, None, None].expand(1, 4, 2, 2)).requires_grad_()
+    found = alphas(logits.softmax(dim=1))
+    found.cumsum(dim=1).square().sum().backward()
+    assert bool(logits.grad.isfinite().all()) and float(logits.grad.abs().max()) < 10
+    assert bool((found[:, 0] == 1).all() and (found[:, 1:] < 1e-6).all())
+
+
 def test_a_gated_convolution_is_its_two_convolutions():
     layer = GatedConv(2, 3).double()
     maps = noise((2, 2, 4, 5), "maps")

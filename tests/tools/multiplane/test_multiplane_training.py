@@ -1,5 +1,6 @@
 """One training step of AdaMPI: what learns when, and that a resumed training is the same one."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -138,6 +139,17 @@ def test_less_precision_moves_the_loss_little_and_shares_still_add_up(pairs):
         masks = rounded.network.divide(batch.source, batch.disparity[:, None], planes)
     assert masks.dtype == torch.float32
     assert torch.allclose(masks.sum(dim=1), torch.ones(()), atol=1e-6)
+
+
+def test_a_gradient_that_is_no_number_changes_nothing_and_is_told(pairs):
+    training = Recipe(planes=3).build()
+    before = {name: value.clone() for name, value in training.state().items()}
+    training.network.feature_masks.down[0][0].weight.register_hook(lambda gradient: gradient * torch.nan)
+    told = training.step(pairs, 0.1, torch.Generator())
+    assert math.isnan(told["loss"])  # of which the trainer takes care
+    for name, value in training.state().items():
+        if "norm" not in name and "running" not in name and not name.endswith("num_batches_tracked"):
+            assert torch.equal(value, before[name]), name
 
 
 def test_a_training_that_is_loaded_goes_on_bit_for_bit(pairs):
