@@ -17,8 +17,9 @@ from torch.nn import functional as F
 
 from render.multiplane import MultiplaneImage
 from scenes.cameras import Cameras
+from tools.multiplane.planes import fitted_planes
 
-Spacing = Literal["even", "quantiles"]
+Spacing = Literal["even", "fitted"]
 LEAST_DISPARITY = 1e-3  # what is farther away stands at 1000
 REACH = 0.2  # of a camera that moves aside, units: the paper's path goes 0.14
 STEP = 0.04  # of disparity within a few pixels, from which on it is an edge and not a slope
@@ -44,9 +45,9 @@ def layered(
     """Planes of alpha that show the picture itself to its own camera.
 
     image: sRGB in [0, 1]. disparity: of it, 1 / unit, below LEAST_DISPARITY taken as that. camera: the one
-    that took it. spacing: of planes between the farthest and the nearest: at even disparities, or so that
-    each has as many pixels. reach: how far aside a camera may stand before it sees behind things what was
-    not made up plane by plane, units.
+    that took it. spacing: of planes: at even disparities from the farthest to the nearest, or fitted to the
+    picture (tools/multiplane/planes.py), which is better where they are few. reach: how far aside a camera
+    may stand before it sees behind things what was not made up plane by plane, units.
     Raises: ValueError for disparity that is not finite or of another size, or fewer than two planes.
     """
     if image.shape[:2] != disparity.shape:
@@ -56,7 +57,7 @@ def layered(
     if not bool(disparity.isfinite().all()):
         raise ValueError("disparity is not finite everywhere; put 0 where nothing is known")
     crisp = outlined(sharpened(disparity.clamp(min=LEAST_DISPARITY)), image)
-    stops = plane_disparities(crisp, planes, spacing)
+    stops = plane_disparities(crisp, image, planes, spacing)
     shares = plane_shares(crisp, stops)
     before = torch.cat((torch.zeros_like(shares[:1]), shares.cumsum(dim=0)[:-1]))
     alpha = torch.where(before < 1, shares / (1 - before).clamp(min=1e-6), 0.0).clamp(max=1.0)
@@ -148,22 +149,22 @@ def outlined(disparity: Float[Tensor, "h w"], image: Float[Tensor, "h w 3"]) -> 
     return found
 
 
-def plane_disparities(disparity: Float[Tensor, "h w"], planes: int, spacing: Spacing) -> Float[Tensor, " n"]:
-    """Falling disparities of planes, from the picture's largest to its smallest."""
+def plane_disparities(
+    disparity: Float[Tensor, "h w"], image: Float[Tensor, "h w 3"], planes: int, spacing: Spacing
+) -> Float[Tensor, " n"]:
+    """Falling disparities of planes between the picture's largest and its smallest."""
     if planes < 2:
         raise ValueError(f"planes must be at least 2, got {planes}")
-    if spacing not in ("even", "quantiles"):
-        raise ValueError(f"spacing is even or quantiles, got {spacing!r}")
+    if spacing not in ("even", "fitted"):
+        raise ValueError(f"spacing is even or fitted, got {spacing!r}")
     nearest, farthest = disparity.max(), disparity.min()
     if float(nearest - farthest) < LEAST_DISPARITY:  # a wall: the planes stand close before it
         nearest = farthest + LEAST_DISPARITY
-    even = torch.lerp(nearest, farthest, torch.linspace(0, 1, planes, dtype=disparity.dtype))
     if spacing == "even":
-        return even
-    sorted_ones = disparity.flatten().sort(descending=True).values
-    places = torch.linspace(0, len(sorted_ones) - 1, planes, dtype=torch.float64).round().long()
-    # A share of even steps keeps planes apart where many pixels have one disparity.
-    return torch.lerp(sorted_ones[places], even, 0.1)
+        return torch.lerp(nearest, farthest, torch.linspace(0, 1, planes, dtype=disparity.dtype))
+    share = (disparity - farthest) / (nearest - farthest)
+    fitted = fitted_planes(image.permute(2, 0, 1)[None], share[None, None], planes)[0]
+    return torch.lerp(farthest, nearest, fitted)
 
 
 def plane_shares(disparity: Float[Tensor, "h w"], stops: Float[Tensor, " n"]) -> Float[Tensor, "n h w"]:

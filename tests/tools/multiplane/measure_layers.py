@@ -48,7 +48,7 @@ def shown(name: str, planes: int, **settings) -> tuple[float, float, float, floa
 
 def main() -> None:
     for name in PAIRS:
-        for settings in ({}, {"spacing": "quantiles"}, {"reach": 0.0}):
+        for settings in ({}, {"spacing": "fitted"}, {"reach": 0.0}):
             for planes in PLANES:
                 still, moved, making, viewing = shown(name, planes, **settings)
                 print(f"{name} {planes} {settings} still {still:.2f} layers {moved:.2f} dB, "

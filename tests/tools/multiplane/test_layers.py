@@ -37,7 +37,7 @@ def box_before_wall(near: float = 0.8, far: float = 0.2) -> torch.Tensor:
     return disparity
 
 
-@pytest.mark.parametrize("spacing", ["even", "quantiles"])
+@pytest.mark.parametrize("spacing", ["even", "fitted"])
 @pytest.mark.parametrize("planes", [2, 7, 32])
 def test_its_own_camera_sees_the_picture_and_its_depth(generator, spacing, planes):
     picture, disparity = smooth_picture(generator), torch.rand(HEIGHT, WIDTH, generator=generator)
@@ -142,24 +142,28 @@ def test_a_pixel_beside_an_edge_goes_with_the_thing_that_it_looks_like():
     assert torch.equal(outlined(flat, picture), flat)
 
 
-@pytest.mark.parametrize("spacing", ["even", "quantiles"])
+@pytest.mark.parametrize("spacing", ["even", "fitted"])
 def test_planes_stand_between_the_nearest_and_the_farthest(generator, spacing):
-    disparity = 0.1 + 0.8 * torch.rand(40, 40, generator=generator).square()
-    stops = plane_disparities(disparity, 9, spacing)
-    assert float(stops[0]) == float(disparity.max()) and float(stops[-1]) == float(disparity.min())
+    disparity = 3 * (0.1 + 0.8 * torch.rand(40, 40, generator=generator).square())
+    image = torch.rand(40, 40, 3, generator=generator)
+    stops = plane_disparities(disparity, image, 9, spacing)
     assert bool((stops.diff() < 0).all())
     if spacing == "even":
-        assert_close(stops.diff(), stops.diff()[:1].expand(8), atol=1e-6, rtol=0)
-    else:  # of a density that rises to the far end, so do the planes
-        counts = torch.histogram(disparity.flatten(), stops.flip(0)).hist
-        even = torch.histogram(disparity.flatten(), plane_disparities(disparity, 9, "even").flip(0)).hist
-        assert float(counts.std()) < 0.5 * float(even.std())
+        assert float(stops[0]) == float(disparity.max()) and float(stops[-1]) == float(disparity.min())
+        assert_close(stops.diff(), stops.diff()[:1].expand(8), atol=1e-5, rtol=0)
+    else:  # which is nearer to what is there
+        assert disparity.min() < stops[-1] and stops[0] < disparity.max()
+        even = plane_disparities(disparity, image, 9, "even")
+        off, before = (
+            (disparity[..., None] - each).abs().amin(dim=-1).square().mean() for each in (stops, even)
+        )
+        assert float(off) < 0.8 * float(before)
 
 
-@pytest.mark.parametrize("spacing", ["even", "quantiles"])
+@pytest.mark.parametrize("spacing", ["even", "fitted"])
 def test_a_picture_of_one_disparity_has_planes_too(spacing):
-    stops = plane_disparities(torch.full((4, 4), 0.3), 5, spacing)
-    assert bool((stops.diff() < 0).all()) and float(stops[-1]) == pytest.approx(0.3)
+    stops = plane_disparities(torch.full((4, 4), 0.3), torch.zeros(4, 4, 3), 5, spacing)
+    assert bool((stops.diff() < 0).all()) and stops.tolist() == pytest.approx([0.3] * 5, abs=1.1e-3)
 
 
 def test_shares_are_linear_between_planes_and_add_up_to_one(generator):
