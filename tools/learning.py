@@ -86,7 +86,11 @@ class Learner:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def update(self, loss: Tensor, schedule: float) -> bool:
-        """One step down a loss's gradient. False if that is not finite: nothing is changed then."""
+        """One step down a loss's gradient. False if that is not finite: no weight is changed then.
+
+        Batch norms have met the batch all the same, and the next step meets it again unless the caller draws
+        others, as `render.trainer` does for a loss that is not finite.
+        """
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(schedule)
         self.optimizer.zero_grad()

@@ -27,10 +27,10 @@ class AdaMPIConfig:
     groups            of the extension's norms; None: batch norms, as released (colours.py)
     decoder_widths    at 1, 1/2 ... 1/16 of the picture
     fits_planes       whether they are adjusted from where they fit the picture best, else from even ones
-    thickness         density per unit of what the decoder tells, times steps between planes; None: 1
+    thickness         of planes, for each of them; None: as the decoder tells (colours.py)
     rectified         whether the mask network's logits are, as released weights want it (masks.py)
-    sharpness         of masks before anything was learnt (masks.py)
-    adjusts_planes    else they stay evenly spaced, fitted or not
+    sharpness         of masks before anything was learnt; None: all planes are alike (masks.py)
+    adjusts_planes    else they stay evenly spaced, and are not fitted either
     finds_masks       else every pixel belongs to all planes alike
     masks_context     else every plane knows the whole picture
     blends            whether what is seen has the picture's own colours (`render.multiplane.blend_source`);
@@ -51,7 +51,7 @@ class AdaMPIConfig:
     fits_planes: bool = False
     thickness: float | None = None
     rectified: bool = True
-    sharpness: float = 0.0
+    sharpness: float | None = None
     adjusts_planes: bool = True
     finds_masks: bool = True
     masks_context: bool = True

@@ -149,9 +149,9 @@ class ColourPrediction(nn.Module):
     """Colours and densities of planes whose masks are given.
 
     encoder_widths: at 1/2 ... 1/32, finest first; blocks: of each stage. reach: width within the extension,
-    groups: of its norms. decoder_widths: at 1, 1/2 ... 1/16 of the picture. thickness: density per unit of
-    what the decoder tells, times the steps between planes; None: 1, as released. With it more planes, which
-    are nearer to one another, are as opaque as few.
+    groups: of its norms. decoder_widths: at 1, 1/2 ... 1/16 of the picture. thickness: n planes have this
+    times n + 1 times the density that the decoder tells, so that many, which are closer, are as opaque as
+    few; None: they have what it tells, as released. It is in files of weights.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class ColourPrediction(nn.Module):
         thickness: float | None = None,
     ) -> None:
         super().__init__()
-        self.thickness = thickness
+        self.register_buffer("thickness", None if thickness is None else torch.tensor(float(thickness)))
         self.encoder = Encoder(encoder_widths, blocks)
         coarsest = encoder_widths[-1]
         self.reach = Reach(coarsest, reach, groups)

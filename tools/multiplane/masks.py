@@ -16,7 +16,7 @@ from tools.multiplane.planes import with_planes
 from tools.multiplane.sides import cut, grown
 
 MULTIPLE = 8  # the picture is halved three times
-UNSEEN = 1e-6  # share of a pixel below which nobody sees how opaque the planes are that have it
+UNSEEN = 1e-6  # share of a pixel that is left for planes so far behind that they are opaque there
 
 
 def even_masks(image: Float[Tensor, "b 3 h w"], count: int) -> Float[Tensor, "b n h w"]:
@@ -37,7 +37,7 @@ def context_masks(masks: Float[Tensor, "b n h w"]) -> Float[Tensor, "b n h w"]:
 def alphas(masks: Float[Tensor, "b n h w"]) -> Float[Tensor, "b n h w"]:
     """How opaque planes are that show in each pixel as much as their masks say: FM_n / C_n, C of context."""
     left = context_masks(masks)
-    return masks / left.clamp(min=UNSEEN)
+    return torch.where(left > UNSEEN, masks / left.clamp(min=UNSEEN), 1.0)
 
 
 def conv(incoming: int, outgoing: int, stride: int = 1) -> nn.Sequential:
@@ -53,13 +53,14 @@ class FeatureMasks(nn.Module):
 
     widths: of its four sizes, the finest first. rectified: logits below 0 count as 0, as the released weights
     learnt it; where all planes' are, a pixel belongs to all alike and training cannot change that.
-    sharpness: how much less likely a plane is before anything was learnt, for each step between even planes
-    that a pixel's disparity lies away from it.
+    sharpness: before anything was learnt a plane is exp(-sharpness) as likely for each step between even
+    planes that a pixel's disparity lies away from it; None: all are alike, as released. It is in files of
+    weights, which mean nothing without it.
     """
 
-    def __init__(self, widths: Sequence[int], *, rectified: bool, sharpness: float = 0.0) -> None:
+    def __init__(self, widths: Sequence[int], *, rectified: bool, sharpness: float | None = None) -> None:
         super().__init__()
-        self.sharpness = sharpness
+        self.register_buffer("sharpness", None if sharpness is None else torch.tensor(float(sharpness)))
         finest, *_, coarsest = widths
         halved = (conv(fine, coarse, 2) for fine, coarse in pairwise(widths))
         self.down = nn.ModuleList((conv(5, finest), *halved))
@@ -86,7 +87,7 @@ class FeatureMasks(nn.Module):
         # A network may compute in less precision than its pictures have; shares are told in theirs.
         logits = self.logits(maps).to(planes.dtype).squeeze(1).unflatten(0, planes.shape)
         logits = cut(logits, *image.shape[2:])
-        if self.sharpness:
+        if self.sharpness is not None:
             steps = (disparity - planes[:, :, None, None]).abs() * (planes.shape[1] + 1)
             logits = logits - self.sharpness * steps
         return logits.softmax(dim=1)

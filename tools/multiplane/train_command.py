@@ -66,5 +66,7 @@ def read(
     for each in sets:
         of = "views" if each.size else "pictures, warped there and back,"
         console.say(f"data: {len(each)} pairs of {len(each.views)} {of} in {each.name}, {width}x{height}")
-    console.say(f"a step: {model.recipe.batch} pairs, {model.recipe.planes} planes of each")
+    recipe, most = model.recipe, model.recipe.config.planes
+    also = f"; in some steps up to {most}, of fewer" if most > recipe.planes else ""
+    console.say(f"a step: {recipe.batch} pairs, {recipe.planes} planes of each{also}")
     return pairs

@@ -30,7 +30,7 @@ from tools.multiplane.picture_sets import PictureSet
 from tools.multiplane.planes import FAR, in_order
 from tools.multiplane.view_pairs import PairBatch
 from tools.multiplane.view_sets import DrawnPairs, PairSet
-from tools.multiplane.weights import CHOICES, described
+from tools.multiplane.weights import CHOICES, MOST_PLANES, described
 
 SCALES = 4
 MULTIPLE = 2 ** (SCALES - 1)  # of pictures' sides: they are halved from scale to scale
@@ -84,7 +84,8 @@ class Recipe:
 
     network: of `tools.multiplane.adampi.CONFIGS`. planes: how many it learns with.
     crowded: in some steps of the small network there are twice or four times as many planes, of as many fewer
-        pairs; it can be used with other numbers then, and unless told is with the most that it has met.
+        pairs where their number can be divided so; it can be used with other numbers then, and unless told is
+        with the most that it has met.
     blends: the picture's own colours where they are seen (`blend_source`), in training as when it is used.
     adjusts_planes, finds_masks, masks_context: as in `AdaMPIConfig`; with blends, what is left out in trials.
     batch: pairs of a step. width, height: of pairs that are made of single pictures, pixels, multiples of 8;
@@ -121,7 +122,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         share = (lambda x: 0 <= x <= 1, "at least 0 and at most 1")
-        check_ranges(self, {**RANGES, "planes": (lambda x: x >= 2, "at least 2"), "clustered": share})
+        most = MOST_PLANES // max(CROWDS)
+        some = (lambda x: 2 <= x <= most, f"at least 2 and at most {most}")
+        check_ranges(self, {**RANGES, "planes": some, "clustered": share})
 
     @property
     def file(self) -> str:
@@ -136,8 +139,9 @@ class Recipe:
 
     def crowd(self, step: int) -> int:
         """How many times `planes` a step has."""
-        crowded = self.crowded and self.network == "small"  # batch norms of the other want many pictures
-        return min(CROWDS[step % len(CROWDS)], self.batch) if crowded else 1
+        crowded = self.crowded and self.network == "small"  # norms of the other want more than one picture
+        crowd = CROWDS[step % len(CROWDS)] if crowded else 1
+        return crowd if self.batch % crowd == 0 else 1
 
     def build(self, seed: int = 0, device: torch.device | str = "cpu") -> "AdaMPITraining":
         with GENERATOR_LENT, torch.random.fork_rng(devices=[]):

@@ -12,6 +12,7 @@ CALM = (
     (r"(layer|encoder\.stages\.)\d\.\d\.bn2\.weight$", 0.5),
     (r"(fmn\.conv9\.layer|logits)\.1\.weight$", 10.0),
 )
+GIVEN = ("sharpness", "thickness")  # which nothing learns
 
 
 def calm(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -25,7 +26,7 @@ def alive(network: nn.Module) -> nn.Module:
     """In float64, ready to look at pictures."""
     network = network.double().eval()
     tensors = network.state_dict()
-    fill(tensors)
+    fill({name: tensor for name, tensor in tensors.items() if not name.endswith(GIVEN)})
     network.load_state_dict(calm(tensors))
     return network
 

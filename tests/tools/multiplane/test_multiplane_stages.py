@@ -218,12 +218,21 @@ def test_gradients_are_those_of_the_functions():
 
 @pytest.mark.parametrize("step", [40.0, 200.0])
 def test_planes_that_hardly_have_a_pixel_do_not_spoil_gradients(step):
-    """Masks of many planes are next to 0, or 0 in float32; how opaque those planes are nobody sees."""
+    """Masks of many planes are next to 0, or 0 in float32; behind what is seen those planes are opaque."""
     logits = (-step * torch.arange(4.0)[:, None, None].expand(1, 4, 2, 2)).requires_grad_()
     found = alphas(logits.softmax(dim=1))
     found.cumsum(dim=1).square().sum().backward()
     assert bool(logits.grad.isfinite().all()) and float(logits.grad.abs().max()) < 10
-    assert bool((found[:, 0] == 1).all() and (found[:, 1:] < 1e-6).all())
+    assert torch.equal(found, torch.ones_like(found))
+
+
+def test_the_last_plane_lets_nothing_through():
+    for planes in (2, 8, 32):
+        spread = 6 * torch.arange(float(planes))[:, None, None].expand(1, planes, 2, 2)
+        for logits in (spread, -spread, 0 * spread):
+            found = alphas(logits.softmax(dim=1))
+            assert torch.equal(found[:, -1], torch.ones(1, 2, 2))
+            assert bool(((found >= 0) & (found <= 1)).all())
 
 
 def test_a_gated_convolution_is_its_two_convolutions():

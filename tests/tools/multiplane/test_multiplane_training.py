@@ -204,4 +204,5 @@ def test_some_steps_have_more_planes_of_as_many_fewer_pairs(pairs):
     assert training.network.config.planes == Recipe(planes=2, batch=2).config.planes == 4
     assert [Recipe(planes=5).crowd(step) for step in range(8)] == [1, 1, 1, 2, 1, 1, 1, 4]
     assert {Recipe(network="official").crowd(step) for step in range(8)} == {1}
+    assert {Recipe(batch=3).crowd(step) for step in range(8)} == {1}
     assert Recipe(planes=5, crowded=False).config.planes == Recipe(planes=5, batch=1).config.planes == 5
