@@ -1,9 +1,9 @@
 """A multiplane image of a picture and its disparity, without any network: the classical way.
 
-Planes stand at fixed disparities, and each pixel is shared between the two that it lies between. What is
-hidden behind something near is made up of what is seen beside it: each plane goes on there, as far as a
-camera that stands `reach` aside would see of it, in colours that flow in from its own pixels. The last plane
-goes on everywhere, so that there is never nothing.
+Planes stand at even or fitted disparities, and each pixel is shared between the two that it lies between;
+what is beyond the first or the last is on that. What is hidden behind something near is made up of what is
+seen beside it: each plane goes on there, as far as a camera that stands `reach` aside would see of it, in
+colours that flow in from its own pixels. The last plane goes on everywhere, so that there is never nothing.
 
 Notation: disparity = 1 / z_depth, 1 / unit; planes run from near to far, the first axis.
 """

@@ -1,4 +1,4 @@
-"""Where the planes of one picture should stand: evenly spaced in disparity, then moved by a network.
+"""Where the planes of one picture should stand: evenly spaced or fitted, then moved by a network.
 
 Source: Han, Wang, Yang, Single-View View Synthesis in the Wild with Learned Adaptive Multiplane Images
 (AdaMPI), SIGGRAPH 2022, arXiv:2205.11733. Disparity is inverse depth in [0, 1], 1 nearest.
@@ -36,7 +36,7 @@ def fitted_planes(
     The sum of w (D - d)^2 is least, d of the plane that is nearest to D: a pixel whose plane is off by D - d
     moves wrongly by as much, and w, the squared steps of colour around it, is what that changes, to first
     order. All levels of disparity together weigh SPREAD times as much as all pixels, so that no plane is
-    left over.
+    left over. Disparity is rounded to one of LEVELS; of these the optimum is exact.
     """
     levels = max(LEVELS, 2 * count)
     level = (disparity[:, 0] * levels).long().clamp(0, levels - 1).flatten(1)
@@ -52,6 +52,7 @@ def best_clusters(
 ) -> Float[Tensor, "b n"]:
     """Means of clusters of rising values, weights above 0, that lie nearest to them in squares: the optimum.
 
+    weight: float64, of whose sums differences are taken.
     By dynamic programming over where clusters begin (Wang and Song, Ckmeans.1d.dp, R Journal 2011).
     """
     sums = torch.stack([weight * values**power for power in range(3)]).cumsum(dim=-1)

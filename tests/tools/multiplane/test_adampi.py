@@ -142,13 +142,14 @@ def test_planes_begin_with_fitted_ones_in_the_small_network_and_with_even_ones_i
 
 def test_planes_are_as_thick_among_many_as_among_few():
     """A ray meets the less of a density the closer planes are, so it rises with their number."""
-    told = torch.zeros(2, 4, 16, 16, dtype=torch.float64)
-    for thickness, expected in ((None, 1.0), (0.5, 0.5 * 3)):
+    for thickness, per_step in ((None, {1: 0.5, 4: 0.2, 16: 1 / 17}), (0.5, dict.fromkeys((1, 4, 16), 0.5))):
         colours = ColourPrediction((8, 8, 8, 8, 16), 1, 8, None, (4, 4, 4, 8, 8), thickness).double()
         colours.heads[0] = nn.Identity()
-        told[:, 3] = 1
-        _, density = colours.draw(0, told, torch.ones(1, 2, 16, 16, dtype=torch.float64))
-        assert torch.allclose(density, torch.full_like(density, expected + 1e-4))
+        for planes, expected in per_step.items():
+            told = torch.ones(planes, 4, 16, 16, dtype=torch.float64)
+            _, density = colours.draw(0, told, torch.ones(1, planes, 16, 16, dtype=torch.float64))
+            met = (density - 1e-4) / (planes + 1)  # between planes that stand evenly in [0, 1]
+            assert torch.allclose(met, torch.full_like(met, expected))
 
 
 def test_without_masks_every_pixel_belongs_to_all_planes_alike():

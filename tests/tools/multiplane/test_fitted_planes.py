@@ -87,8 +87,8 @@ def test_a_picture_of_one_colour_and_one_depth_has_planes_too():
     assert 0 < float(planes[-1]) and float(planes[0]) < 1
 
 
-def test_more_planes_than_levels_are_told_apart():
-    planes = fitted(torch.rand(3, 16, 16), torch.rand(1, 16, 16), LEVELS + 44)
+def test_more_planes_than_levels_are_told_apart(picture):
+    planes = fitted(*picture, LEVELS + 44)
     assert bool((planes.diff() < 0).all())
 
 
