@@ -182,6 +182,15 @@ def test_a_loss_that_is_no_number_takes_the_training_back(start, mixing, tmp_pat
     assert training.step == 6 and all(v.isfinite().all() for v in training.model.state().values())
 
 
+def test_a_gradient_that_is_no_number_changes_no_weight_and_is_told(start):
+    training = start()
+    parameters = list(training.model.network.parameters())
+    before = [parameter.clone() for parameter in parameters]
+    parameters[-1].register_hook(lambda gradient: gradient * math.nan)
+    assert math.isnan(training.model.step(training.pixels, 0.0, training.generator)["loss"])
+    assert all(torch.equal(now, then) for now, then in zip(parameters, before, strict=True))
+
+
 def test_each_set_s_loss_is_told_under_its_name(start):
     training = start()
     told = training.model.step(training.pixels, 0.0, training.generator)

@@ -1,5 +1,6 @@
 """The trained inpainter: what it may change, what it may look at, and that it learns."""
 
+import math
 from functools import partial
 
 import pytest
@@ -263,6 +264,14 @@ def test_a_loss_that_is_no_number_changes_nothing(holes):
     assert told["loss"] != told["loss"]
     for name, value in training.state().items():
         assert_close(value, before[name], rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_gradient_that_is_no_number_changes_nothing_and_is_told(holes):
+    training = TINY.build()
+    before = {name: value.clone() for name, value in training.state().items()}
+    training.network.first.conv.bias.register_hook(lambda gradient: gradient * torch.nan)
+    assert math.isnan(training.step(holes, 0.0, torch.Generator().manual_seed(0))["loss"])
+    assert all(torch.equal(value, before[name]) for name, value in training.state().items())
 
 
 def test_weights_that_are_written_are_read(tmp_path, holes):
