@@ -77,7 +77,7 @@ def test_the_wheel_holds_the_four_packages_and_nothing_else(wheel):
     in_tree = {str(path.relative_to(ROOT)) for name in NAMES for path in (ROOT / name).rglob("*.py")}
     assert modules == in_tree
     others = {name for name in files if ".dist-info/" not in name} - modules
-    weights = {str(path.relative_to(ROOT)) for path in (ROOT / "tools/depth").glob("*.safetensors")}
+    weights = {str(path.relative_to(ROOT)) for path in (ROOT / "tools").rglob("*.safetensors")}
     assert weights <= others
     others -= weights
     assert "tools/multiplane/page.html" in others
