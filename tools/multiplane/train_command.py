@@ -25,7 +25,9 @@ def parser() -> Parser:
     add_data_options(
         parser, "DATASET", "a folder of pictures with depth (docs/photo.md)", "runs/photo", STEPS
     )
-    parser.add_argument("--planes", type=whole, metavar="N", help="in most steps (default: 8); in some more")
+    parser.add_argument(
+        "--planes", type=whole, metavar="N", help="of most steps (default: 8), others have more"
+    )
     parser.add_argument("--batch", type=whole, metavar="N", help="pairs of views in a step (default: 4)")
     parser.add_argument(
         "--size", type=size, metavar="WxH", help="of single pictures, multiples of 8 (default: 128x128)"
